@@ -1,0 +1,50 @@
+# Needs make and any Python >= 3.11; everything else goes into .venv.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+BIN := .venv/bin
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo [TO=folder]   augment the sample photographs and show what came of them"
+	@echo "make test               lint, type check, and the tests with their coverage"
+	@echo "make lint               ruff and mypy only"
+	@echo "make format             put the code into shape"
+	@echo "make clean              remove .venv, caches, and the demo's output"
+
+demo: .venv/installed
+	@$(BIN)/kaleidoscope demo $(or $(TO),demo-output)
+
+test: lint
+	@$(BIN)/pytest --cov
+
+lint: .venv/installed-dev
+	@$(BIN)/ruff check --quiet --output-format concise
+	@$(BIN)/ruff format --quiet --check || { echo "not formatted: run 'make format'" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+format: .venv/installed-dev
+	@$(BIN)/ruff check --quiet --fix --exit-zero
+	@$(BIN)/ruff format
+
+clean:
+	rm -rf .venv demo-output build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are written last: what broke off halfway starts again.
+.venv/installed: pyproject.toml
+	$(call install,.)
+	@touch $@
+
+.venv/installed-dev: pyproject.toml
+	$(call install,.[dev])
+	@touch .venv/installed $@
+
+define install
+@test -n "$(PYTHON)" || { \
+	echo "Kaleidoscope needs Python >= 3.11 and found none: install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+@echo "Setting up .venv with $(PYTHON); this happens once."
+@$(PYTHON) -m venv .venv
+@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '$(1)'
+endef

@@ -1,0 +1,71 @@
+"""Kaleidoscope: many images out of few.
+
+>>> import kaleidoscope as ks
+>>> from kaleidoscope import ops, samples
+>>> views = ks.augment(ks.read_images(samples.folder()), [ops.HorizontalFlip(), ops.Rotate(limit=15)], seed=7)
+>>> views.variants
+['original', 'hflip', 'hflip-rotate', 'rotate']
+
+Names are loaded when they are first used: ``import kaleidoscope`` itself costs little more than Dask's bag and OpenCV.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kaleidoscope import cluster, errors, ops, samples
+    from kaleidoscope.bag import AugmentedBag, ImageBag, augment, read_images
+    from kaleidoscope.display import ContactSheet
+    from kaleidoscope.record import ImageRecord
+    from kaleidoscope.replay import replay
+    from kaleidoscope.report import Report
+    from kaleidoscope.tables import read_manifest
+    from kaleidoscope.writing import WriteRun
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AugmentedBag",
+    "ContactSheet",
+    "ImageBag",
+    "ImageRecord",
+    "Report",
+    "WriteRun",
+    "augment",
+    "cluster",
+    "errors",
+    "ops",
+    "read_images",
+    "read_manifest",
+    "replay",
+    "samples",
+]
+
+_HOMES = {
+    "AugmentedBag": "bag",
+    "ContactSheet": "display",
+    "ImageBag": "bag",
+    "ImageRecord": "record",
+    "Report": "report",
+    "WriteRun": "writing",
+    "augment": "bag",
+    "read_images": "bag",
+    "read_manifest": "tables",
+    "replay": "replay",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"kaleidoscope.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in __all__:
+        return importlib.import_module(f"kaleidoscope.{name}")
+    raise AttributeError(f"module 'kaleidoscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

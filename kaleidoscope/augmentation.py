@@ -1,0 +1,118 @@
+"""What a bag's task does: records in, the variants of each out, one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.errors import KaleidoscopeError, RecipeError
+from kaleidoscope.job import Job
+from kaleidoscope.read import load, pixels_of
+from kaleidoscope.record import ImageRecord, Source
+from kaleidoscope.resources import one_thread_per_task
+from kaleidoscope.sources import PackedKeys, entry_of, unpack
+from kaleidoscope.walk import walk
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A function of a partition that streams: nothing but the present image is held.
+
+    Parameters
+    ----------
+    job : Job
+        What to make of each image.
+    root : str or None
+        What the keys of URLs in the partition are relative to.
+    storage_options : mapping
+        What fsspec needs to open them. Never shown.
+    """
+
+    job: Job
+    root: str | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __call__(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
+        """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
+        items = unpack(partition) if isinstance(partition, PackedKeys) else partition
+        with one_thread_per_task():
+            backend = Cv2Backend()
+            for item in items:
+                record = as_record(item, self.root, self.storage_options)
+                yield from self._variants(record, backend)
+
+    def _variants(self, record: ImageRecord, backend: Cv2Backend) -> Iterator[ImageRecord]:
+        job, key = self.job, record.key
+        wanted = job.wanted(key)
+        try:
+            record = load(record, backend.counts)
+            pixels = pixels_of(record)
+        except KaleidoscopeError as error:
+            if job.on_error == "raise":
+                raise
+            for variant in wanted or job.plan.tree.variants:
+                yield ImageRecord(key, variant=variant, source=record.source, error=error)
+            return
+        for outcome in walk(
+            job.plan,
+            pixels,
+            key=key,
+            seed=job.seed,
+            backend=backend,
+            lineage=record.lineage,
+            wanted=None if wanted is None else frozenset(wanted),
+        ):
+            if outcome.error is not None and job.on_error == "raise":
+                raise outcome.error
+            yield ImageRecord(
+                key,
+                None if outcome.pixels is None else outcome.pixels.copy(),
+                metadata=dict(record.metadata),
+                lineage=outcome.lineage,
+                variant=outcome.variant,
+                source=record.source,
+                error=outcome.error,
+            )
+
+
+def as_record(item: object, root: str | None, storage_options: Mapping[str, Any]) -> ImageRecord:
+    """Return an element of a bag as a record.
+
+    Parameters
+    ----------
+    item : ImageRecord, str, path, or (str, ndarray)
+        A record, a URL, or a key with pixels.
+    root : str or None
+        What a URL's key is relative to.
+    storage_options : mapping
+        What fsspec needs to open a URL.
+
+    Raises
+    ------
+    RecipeError
+        If it is something else.
+    """
+    match item:
+        case ImageRecord():
+            if item.targets is not None:
+                raise RecipeError("targets do not move with the pixels in this version", key=item.key)
+            return item
+        case str() | os.PathLike():
+            entry = entry_of(os.fspath(item), root, storage_options)
+            return ImageRecord(entry.key, source=Source(entry.url, entry.size, entry.etag, storage_options))
+        case (str(key), np.ndarray() as pixels):
+            return ImageRecord(key, pixels[..., np.newaxis] if pixels.ndim == 2 else pixels)
+        case np.ndarray():
+            raise RecipeError(
+                "the arrays of a bag have no keys, which every draw depends on: make them (key, array) pairs, "
+                "or pass a list of arrays"
+            )
+        case other:
+            raise RecipeError(
+                f"expected a URL, an ImageRecord or a (key, array) pair in the bag, got {type(other).__name__}"
+            )

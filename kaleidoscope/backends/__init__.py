@@ -1,0 +1,1 @@
+"""What runs an op: buffers, kernels and warps on one kind of device."""

@@ -1,0 +1,295 @@
+"""The tasks of a write: open the run, do blocks of it, close it. They run on the workers and know nothing of Dask."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.augmentation import as_record
+from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
+from kaleidoscope.job import Job, environment
+from kaleidoscope.lease import Lease, Owner, take_lease
+from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, from_parquet, row, to_parquet
+from kaleidoscope.read import load, pixels_of
+from kaleidoscope.record import Frame, ImageRecord, Source
+from kaleidoscope.resources import one_thread_per_task
+from kaleidoscope.run import PARTS, BlockWork, delete_outputs, fingerprint
+from kaleidoscope.sinks import output_name
+from kaleidoscope.sources import Entry
+from kaleidoscope.storage import Store, WriteBehind
+from kaleidoscope.walk import Outcome, as_failure, walk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run was asked to do, as the task that opens it gets it.
+
+    Parameters
+    ----------
+    store : Store
+        The target.
+    job : Job
+        What is to be made.
+    owner : Owner
+        The process that asked.
+    fingerprint : str
+        Of the target when the run was planned.
+    files : mapping of str to bytes
+        The new record, in the order of writing.
+    overwrite : bool
+        Delete first what the manifest lists.
+    """
+
+    store: Store
+    job: Job
+    owner: Owner
+    fingerprint: str
+    files: Mapping[str, bytes] = field(repr=False)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run under way: what its tasks need to know."""
+
+    job: Job
+    lease: Lease
+    started: float
+
+    @property
+    def store(self) -> Store:
+        """The target."""
+        return self.lease.store
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What some blocks, or a whole run, came to.
+
+    Parameters
+    ----------
+    outputs, bytes : int
+        Written now.
+    failed : int
+        Inputs of which at least one variant failed.
+    seconds : float
+        From opening to closing; 0 for blocks.
+    counts : mapping of str to int
+        ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``: what it took; ``buffer``: images allocated.
+    """
+
+    outputs: int = 0
+    bytes: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> Totals:
+        """Sum up the rows of a block."""
+        done = [r["bytes"] for r in rows if r["status"] == OK]
+        failed = {r["key"] for r in rows if r["status"] == FAILED}
+        return Totals(len(done), sum(done), len(failed), 0.0, counts)
+
+
+def sum_totals(several: Sequence[Totals]) -> Totals:
+    """Add up the totals of different blocks."""
+    counts: Counter[str] = Counter()
+    for one in several:
+        counts.update(one.counts)
+    outputs, size, failed = (sum(getattr(t, n) for t in several) for n in ("outputs", "bytes", "failed"))
+    return Totals(outputs, size, failed, 0.0, dict(counts))
+
+
+@dataclass(frozen=True)
+class PackedBlocks:
+    """Blocks to do, compressed: what travels inside a task."""
+
+    data: bytes = field(repr=False)
+    storage_options: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, blocks: Sequence[BlockWork], storage_options: Mapping[str, Any]) -> PackedBlocks:
+        """Compress blocks; `storage_options` open the images of all of them."""
+        return cls(zlib.compress(pickle.dumps(list(blocks))), storage_options)
+
+    def blocks(self) -> list[BlockWork]:
+        """Return the blocks as they were packed."""
+        blocks: list[BlockWork] = pickle.loads(zlib.decompress(self.data))  # noqa: S301 - a task's own content
+        return blocks
+
+
+def open_run(order: Order) -> OpenRun:
+    """Take the lease, check that the plan still fits, and write down what is to be done.
+
+    Running it again in the same run does no harm: a scheduler may, when a worker dies.
+
+    Raises
+    ------
+    StoreError
+        If another writer is at work here, or was since the run was planned.
+    """
+    store = order.store
+    lease = take_lease(store, order.owner)
+    try:
+        written = all(store.read_if_there(name) == data for name, data in order.files.items())
+        if not (order.files and written) and fingerprint(store) != order.fingerprint:
+            raise StoreError(f"{store.url} was written to since this run was planned: start it again")
+        store.sweep()
+        if order.overwrite:
+            delete_outputs(store)
+        for name, data in order.files.items():
+            store.write(name, data)
+    except BaseException:
+        lease.release()
+        raise
+    return OpenRun(order.job, lease, time.time())
+
+
+def write_blocks(
+    run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]
+) -> Totals:
+    """Make, encode and write the variants of some blocks, and commit each with its manifest part.
+
+    Parameters
+    ----------
+    run : OpenRun
+        The run.
+    packed : PackedBlocks
+        The blocks.
+    *carried : sequences of ImageRecord or (str, ndarray)
+        The images themselves, where they do not lie at a URL.
+
+    Returns
+    -------
+    Totals
+        Of these blocks; of what another attempt of this task had committed, too.
+    """
+    by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
+    with one_thread_per_task():
+        return sum_totals([
+            _committed(run, block) or _write_block(run, block, packed.storage_options, by_key)
+            for block in packed.blocks()
+        ])
+
+
+def close_run(run: OpenRun, totals: Sequence[Totals]) -> Totals:
+    """Add up what the blocks came to, and let the next writer in."""
+    total = replace(sum_totals(totals), seconds=time.time() - run.started)
+    run.lease.release()
+    return total
+
+
+def _committed(run: OpenRun, block: BlockWork) -> Totals | None:
+    """Return the totals of a block that an earlier attempt of this run has committed."""
+    for part in (block.part, replace(block.part, failures=True)):
+        data = run.store.read_if_there(f"{PARTS}/{part}")
+        if data is not None:
+            return Totals.of(from_parquet(data, ["key", "status", "bytes"]).to_pylist(), {})
+    return None
+
+
+def _write_block(
+    run: OpenRun,
+    block: BlockWork,
+    storage_options: Mapping[str, Any],
+    carried: Mapping[str, ImageRecord],
+) -> Totals:
+    backend = Cv2Backend()
+    rows: list[dict[str, Any]] = []
+    with WriteBehind(run.store) as writer:
+        for entry, wanted in block.entries:
+            run.lease.renew()
+            one = _OneImage(run, entry, storage_options, backend, writer)
+            rows += one.rows(wanted, carried.get(entry.key))
+    totals = Totals.of(rows, dict(backend.counts))
+    if block.retry_only and totals.outputs == 0:
+        return totals  # it failed before and it failed again: the rows that say so are there
+    run.lease.check()
+    part: PartName = replace(block.part, failures=totals.failed > 0)
+    run.store.write(f"{PARTS}/{part}", to_parquet(rows, COLUMNS))
+    return totals
+
+
+@dataclass(frozen=True)
+class _OneImage:
+    """One image on its way from its bytes to its rows."""
+
+    run: OpenRun
+    entry: Entry
+    storage_options: Mapping[str, Any]
+    backend: Cv2Backend
+    writer: WriteBehind
+
+    def rows(self, wanted: Sequence[str] | None, carried: ImageRecord | None) -> Iterator[dict[str, Any]]:
+        """Yield a row for each wanted variant, its output written."""
+        job, key = self.run.job, self.entry.key
+        outcomes: Iterable[Outcome]
+        source = Source(self.entry.url, self.entry.size, self.entry.etag, self.storage_options)
+        size = source.size
+        try:
+            record = load(carried or ImageRecord(key, source=source), self.backend.counts)
+            pixels = pixels_of(record)
+            size = size if record.source is None else record.source.size
+        except KaleidoscopeError as error:
+            outcomes = [Outcome(variant, None, (), error) for variant in wanted or job.plan.tree.variants]
+        else:
+            only = None if wanted is None else frozenset(wanted)
+            outcomes = walk(
+                job.plan,
+                pixels,
+                key=key,
+                seed=job.seed,
+                backend=self.backend,
+                lineage=record.lineage,
+                wanted=only,
+            )
+        for outcome in outcomes:
+            yield self._row(outcome, size)
+
+    def _row(self, outcome: Outcome, source_size: int | None) -> dict[str, Any]:
+        """Write an outcome; return its row."""
+        job, key, variant = self.run.job, self.entry.key, outcome.variant
+        about = {
+            "key": key,
+            "variant": variant,
+            "seed": job.seed,
+            "recipe_id": job.leaf_ids[variant],
+            "lineage": outcome.lineage,
+            "source": (self.entry.url, source_size, self.entry.etag),
+            "environment": environment(),
+        }
+        error = outcome.error
+        if outcome.pixels is not None:
+            frame = Frame.of(outcome.pixels)
+            try:
+                data = self._encode(outcome.pixels, frame)
+            except KaleidoscopeError as refused:
+                error = as_failure(refused, key, "encode")
+            else:
+                name = output_name(key, variant, job.encoder.extension)
+                self.writer.write(name, data)
+                return row(**about, output=name, frame=frame, size=len(data), checksum=zlib.crc32(data))
+        if error is None:
+            error = OpError("no pixels came out", key=key, step=variant)
+        if job.on_error == "raise":
+            raise error
+        return row(**about, error=f"{type(error).__name__}: {error.message}", step=error.step)
+
+    def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes | memoryview:
+        scratch = self.backend.take(frame)
+        try:
+            data = self.run.job.encoder.encode(pixels, scratch)
+        finally:
+            self.backend.release(scratch)
+        self.backend.counts["encode"] += 1
+        return data

@@ -1,0 +1,334 @@
+"""Bytes to pixels: OpenCV does the work, the header decides how it is asked.
+
+What OpenCV 5.0 gets wrong or cannot do, and what is done about it here:
+
+- it turns TIFFs by their orientation even when told not to: the tag is set to 1 first;
+- it multiplies the colours of 8-bit RGBA TIFFs by their alpha, and drops the alpha of grey ones: Pillow reads those;
+- ``IMREAD_COLOR_RGB`` swaps the channels of a 16-bit TIFF twice: those are read as they lie, and swapped here;
+- it leaves a 16-bit TIFF that counts from white negative, and garbles one with separate planes: turned, refused;
+- it ignores a transparent grey in a PNG;
+- libpng prints what it dislikes: it sees only the chunks that make up the pixels, checked.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from kaleidoscope.codecs import header as headers
+from kaleidoscope.codecs.header import Header, describe, npy_header, png_chunks, read_header, tiff_tags
+from kaleidoscope.errors import DecodeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Extensions of the formats read here, lower case, without the dot.
+KNOWN_EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "tif", "tiff", "bmp", "npy"})
+
+#: 268 megapixels: 0.8 GB as 8-bit RGB. A file of a few kilobytes can claim more.
+MAX_PIXELS = 2**28
+
+#: What `np.dtype` name each accepted npy type has.
+_NPY_TYPES = {"u1": "uint8", "u2": "uint16", "i2": "int16", "f4": "float32"}
+
+
+def decode(
+    data: bytes | bytearray | memoryview, *, key: str, max_pixels: int | None = MAX_PIXELS
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Return the pixels of an encoded image and what its file said about them.
+
+    JPEG, PNG, WebP, TIFF, BMP and npy, told by their first bytes. EXIF orientation is applied; EXIF, GPS, colour
+    profiles and everything else a file may carry beside pixels stays behind. Of several frames or pages, the
+    first. Safe to call from several threads; OpenCV releases the interpreter's lock.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    key : str
+        The image's name, for errors.
+    max_pixels : int, optional
+        The most pixels (width times height) to decode, checked against the header before anything is allocated;
+        None for no limit.
+
+    Returns
+    -------
+    pixels : ndarray of shape (H, W, C)
+        RGB (grey ``C=1``, RGBA ``C=4``; npy any C), ``uint8``, ``uint16`` or ``float32`` in [0, 1]; C-contiguous,
+        writable, sharing nothing with `data`.
+    metadata : dict
+        ``format``; for signed input also ``offset``, which added to the pixels gives the values of the file.
+
+    Raises
+    ------
+    DecodeError
+        For anything else: no image, a broken one, one over the limit, values outside [0, 1].
+
+    Examples
+    --------
+    >>> png = cv2.imencode(".png", np.full((2, 3), 7, np.uint8))[1].tobytes()
+    >>> pixels, metadata = decode(png, key="seven.png")
+    >>> pixels.shape, pixels.dtype.name, metadata
+    ((2, 3, 1), 'uint8', {'format': 'png'})
+    """
+    data = bytes(data)
+    try:
+        header = read_header(data)
+        _refuse_over(max_pixels, header)
+        pixels = _READERS[header.format](data, header)
+        if pixels.shape[:2] != (header.height, header.width):
+            raise DecodeError(
+                f"the header says {header.width}x{header.height} pixels; decoded were "
+                f"{pixels.shape[1]}x{pixels.shape[0]}: the file is corrupt"
+            )
+        pixels, offset = _to_supported(pixels)
+        pixels = _to_rgb(pixels) if header.format in _READ_AS_BGR else pixels
+        return _upright(pixels, header.orientation), {"format": header.format, **offset}
+    except DecodeError as error:
+        raise DecodeError(error.message, key=key, step="decode") from error.__cause__
+    except (
+        Exception
+    ) as error:  # cv2.error, PIL's, MemoryError, struct.error: whatever a decoder throws at bad bytes
+        reason = str(error).strip() or type(error).__name__
+        raise DecodeError(f"cannot read {describe(data)}: {reason}", key=key, step="decode") from error
+
+
+def _refuse_over(max_pixels: int | None, header: Header) -> None:
+    count = header.width * header.height
+    if max_pixels is not None and count > max_pixels:
+        raise DecodeError(
+            f"{header.width}x{header.height} is {count:,} pixels, over the limit of {max_pixels:,}; "
+            "raise max_pixels if the file is to be trusted"
+        )
+
+
+# One reader per format: the file and its header -> (H, W, C) as stored, in OpenCV's order for _READ_AS_BGR.
+
+
+def _read_jpeg(data: bytes, header: Header) -> NDArray[Any]:
+    # OpenCV gives nothing for a JPEG without its end marker, so one that was cut short does not pass half grey.
+    return _opencv(data, cv2.IMREAD_GRAYSCALE if header.grey else cv2.IMREAD_COLOR_RGB)
+
+
+def _read_webp(data: bytes, header: Header) -> NDArray[Any]:
+    if header.alpha:
+        return _to_rgb(_opencv(data, cv2.IMREAD_UNCHANGED))
+    return _opencv(data, cv2.IMREAD_COLOR_RGB)
+
+
+def _read_bmp(data: bytes, header: Header) -> NDArray[Any]:
+    return _opencv(data, cv2.IMREAD_UNCHANGED)
+
+
+def _read_png(data: bytes, header: Header) -> NDArray[Any]:
+    colour, depth = data[25], data[24]
+    keep = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if colour == 3 else set())
+    keep |= {b"tRNS"} if colour in (2, 3) else set()
+    chunks = list(png_chunks(data))
+    core = headers.PNG_SIGNATURE + b"".join(chunk.whole for chunk in chunks if chunk.name in keep)
+    if header.alpha and colour == 0:
+        key = next(chunk.content for chunk in chunks if chunk.name == b"tRNS")
+        return _transparent_grey(_opencv(core, cv2.IMREAD_UNCHANGED), struct.unpack_from(">H", key)[0], depth)
+    if header.grey or header.alpha:
+        return _to_rgb(_opencv(core, cv2.IMREAD_UNCHANGED))
+    return _opencv(core, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+
+
+def _transparent_grey(grey: NDArray[Any], key: int, depth: int) -> NDArray[Any]:
+    if depth < 8:
+        key = key * 255 // (2**depth - 1)
+    alpha = np.where(grey == key, 0, np.iinfo(grey.dtype).max).astype(grey.dtype)
+    return np.concatenate([grey, grey, grey, alpha], axis=2)
+
+
+def _read_tiff(data: bytes, header: Header) -> NDArray[Any]:
+    tags = tiff_tags(data)
+
+    def value(tag: int, default: int) -> int:
+        return tags[tag].values[0] if tag in tags else default
+
+    bits, samples, kind = value(headers.BITS, 1), value(headers.SAMPLES, 1), value(headers.SAMPLE_FORMAT, 1)
+    photometric, planes = value(headers.PHOTOMETRIC, 1), value(headers.PLANAR, 1)
+    extra = value(headers.EXTRA_SAMPLES, 2)  # 0 says nothing, 1 alpha the colours are multiplied by, 2 alpha
+    if headers.ORIENTATION in tags:
+        where, code = tags[headers.ORIENTATION].position, tags[headers.ORIENTATION].code
+        upright = bytearray(data)
+        struct.pack_into(code, upright, where, *([1] * int(code[1:-1])))
+        data = bytes(upright)
+    if (
+        bits <= 8
+        and kind in (1, 4)
+        and (bits < 8 or samples in (2, 4) or planes != 1 or photometric not in (1, 2))
+    ):
+        return _pillow_tiff(data)
+    plain = photometric in (0, 1, 2) and samples in (1, 3, 4) and (planes == 1 or samples == 1)
+    if not plain or (bits, kind) not in {(8, 1), (16, 1), (16, 2), (32, 3), (64, 3)}:
+        raise DecodeError(
+            f"expected a TIFF of 8-bit, unsigned or signed 16-bit, or float samples, grey, RGB or RGBA, "
+            f"interleaved; got {samples} samples of {bits} bits (format {kind}), photometric {photometric}, "
+            f"planar configuration {planes}"
+        )
+    if samples == 4 and extra == 1:
+        raise DecodeError(
+            "expected plain alpha; the colours of this TIFF are multiplied by it (ExtraSamples 1)"
+        )
+    pixels = _opencv(data, cv2.IMREAD_UNCHANGED)
+    if photometric == 0:  # counts from white
+        if kind != 1:
+            raise DecodeError(
+                "a TIFF that counts from white (photometric 0) is read with unsigned samples only"
+            )
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    return pixels[:, :, :3] if samples == 4 and extra == 0 else pixels
+
+
+def _read_npy(data: bytes, header: Header) -> NDArray[Any]:
+    descr, shape, fortran_order, start = npy_header(data)
+    type_name = _NPY_TYPES.get(descr.lstrip("<>|="))
+    if type_name is None:
+        raise DecodeError(f"expected an npy file of uint8, uint16, int16 or float32; it holds {descr!r}")
+    stored = np.dtype(type_name).newbyteorder(">" if descr.startswith(">") else "<")
+    count = 1
+    for size in shape:
+        count *= size
+    if count * stored.itemsize > len(data) - start:
+        raise DecodeError(f"the npy file is cut short: {shape} {type_name} do not fit into {len(data)} bytes")
+    flat = np.frombuffer(data, stored, count, start)
+    pixels = flat.reshape(shape, order="F" if fortran_order else "C").astype(type_name, order="C", copy=True)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+_READERS: dict[str, Callable[[bytes, Header], NDArray[Any]]] = {
+    "jpg": _read_jpeg,
+    "png": _read_png,
+    "webp": _read_webp,
+    "tiff": _read_tiff,
+    "bmp": _read_bmp,
+    "npy": _read_npy,
+}
+
+#: Formats read in OpenCV's channel order, because `cv2.cvtColor` knows no int16 or float64: swapped when converted.
+_READ_AS_BGR = {"tiff", "bmp"}
+
+
+def _to_supported(pixels: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Bring the pixels to one of our types without loss, and say what was added for that."""
+    if 0 in pixels.shape:
+        raise DecodeError(f"there are no pixels in shape {pixels.shape}")
+    if pixels.dtype == np.int16:
+        # Adding 32768 to a signed number flips its highest bit, whichever way it is read.
+        return pixels.view(np.uint16) ^ np.uint16(0x8000), {"offset": -32768}
+    if pixels.dtype in (np.float32, np.float64):
+        lowest, highest = float(pixels.min()), float(pixels.max())
+        if not (lowest >= 0 and highest <= 1):  # NaN compares false
+            raise DecodeError(
+                f"expected float pixels in [0, 1]; got {lowest:g} to {highest:g}; "
+                "scale them to [0, 1], or store whole numbers as uint8 or uint16"
+            )
+        return pixels.astype(np.float32, copy=False), {}
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DecodeError(f"expected 8-bit, 16-bit or float pixels; got {pixels.dtype}")
+    return pixels, {}
+
+
+def _to_rgb(pixels: NDArray[Any]) -> NDArray[Any]:
+    channels = pixels.shape[2]
+    if channels == 1:
+        return pixels
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+#: How to set upright what EXIF says lies otherwise: the value of the tag -> the turn.
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.transpose(cv2.rotate(pixels, cv2.ROTATE_180)),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    channels = pixels.shape[2]
+    if orientation in _TURNS:
+        pixels = _TURNS[orientation](pixels)
+    # OpenCV drops the axis of a single channel.
+    return np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], channels)
+
+
+def _opencv(data: bytes, flags: int) -> NDArray[Any]:
+    """Decode as (H, W, C), as it lies: never turned by OpenCV, which reads EXIF only of some formats."""
+    if flags != cv2.IMREAD_UNCHANGED:  # that one is -1, all bits set, and implies it
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    with _silent_opencv():
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise DecodeError(f"cut short or corrupt: {describe(data)}, of which OpenCV makes no picture")
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+_pillow_lock = threading.Lock()
+
+
+def _pillow_tiff(data: bytes) -> NDArray[Any]:
+    """Read a TIFF of at most 8 bits with palette, alpha, CMYK and the like, as BGR or grey.
+
+    Pillow's own limit, 179 megapixels unless the process sets another, comes on top for these.
+    """
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    # It warns of harmless oddities in the header, and filters belong to the process: one at a time, then.
+    with _pillow_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = TiffImageFile(io.BytesIO(data))
+        image.load()
+    if image.mode in ("1", "L"):
+        return np.array(image.convert("L"))[:, :, None]
+    alpha = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    return _to_rgb(np.array(image.convert("RGBA" if alpha else "RGB")))
+
+
+class _Silence:
+    """Holds OpenCV's log back while any of our decodes runs: what goes wrong is raised, not printed.
+
+    A counter, because decodes overlap: the last one out would else restore what the first one in had set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._level = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_silence = _Silence()
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    _silence.enter()
+    try:
+        yield
+    finally:
+        _silence.leave()

@@ -1,0 +1,117 @@
+"""What is to be made: everything that an output's bytes depend on, and the ids that stand for it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import blake2b
+from importlib.metadata import version
+from typing import Any, Literal
+
+from kaleidoscope.codecs import Encoder
+from kaleidoscope.plan import Plan
+from kaleidoscope.randomness import stream
+from kaleidoscope.recipe import canonical, to_spec
+from kaleidoscope.tree import MAX_LEAVES
+
+OnError = Literal["record", "raise"]
+
+#: Outputs a block is cut to, by what encoding one of them costs: an eighth of a second of work or so.
+_OUTPUTS_PER_BLOCK = {"jpg": 128, "npy": 128, "tiff": 64, "png": 16, "webp": 16}
+
+
+def digest(value: object, size: int = 16) -> str:
+    """Return a hash of JSON values, `size` bytes as hexadecimal digits."""
+    return blake2b(canonical(value).encode(), digest_size=size).hexdigest()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe, its seed and its encoder.
+
+    Parameters
+    ----------
+    plan : Plan
+        The variant tree, planned.
+    seed : int
+        The run's seed.
+    encoder : Encoder
+        How outputs are written, where they are.
+    device : str
+        The kind of device that makes them.
+    on_error : str
+        ``record``: an image that fails is rows in the manifest; ``raise``: it ends the run.
+    picks : int, optional
+        Only so many variants of each image, drawn for it.
+    only : tuple of str, optional
+        Only these variants of each image, in tree order.
+    """
+
+    plan: Plan
+    seed: int
+    encoder: Encoder = Encoder("jpg")
+    device: str = "cpu"
+    on_error: OnError = "record"
+    picks: int | None = None
+    only: tuple[str, ...] | None = None
+
+    def wanted(self, key: str) -> tuple[str, ...] | None:
+        """Return the variants that were drawn for an image, in tree order; None for all.
+
+        The draw is the image's own: a larger number of picks has those of a smaller one among them.
+        """
+        variants = self.plan.tree.variants
+        if self.only is not None:
+            return self.only
+        if self.picks is None or self.picks >= len(variants):
+            return None
+        order = stream(self.seed, key, "*sample*").permutation(len(variants))
+        return tuple(variants[place] for place in sorted(order[: self.picks]))
+
+    @cached_property
+    def leaf_ids(self) -> dict[str, str]:
+        """Variant to ``recipe_id``: a hash of its own chain from root to leaf, seed, encoder and device."""
+        common = [self.seed, self.encoder.spec(), self.device]
+        chains: dict[str, list[Any]] = {}
+        ids = {}
+        for planned in self.plan.root.below():
+            node = planned.node
+            before = chains[node.parent.name] if node.parent else []
+            chains[node.name] = [*before, [node.name, planned.spec]] if node.parent else []
+            if node.leaf:
+                ids[node.name] = digest([chains[node.name], *common])
+        return ids
+
+    @property
+    def block_images(self) -> int:
+        """How many images a block has: from the number of variants and the format only."""
+        variants = min(len(self.plan.tree), self.picks or MAX_LEAVES)
+        return max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // variants)
+
+    def __dask_tokenize__(self) -> object:
+        """Name it for Dask by what it says, not by its objects."""
+        return (canonical(self.spec()), self.on_error, self.picks, self.only)
+
+    def spec(self) -> dict[str, Any]:
+        """Return what the run record says about it, as JSON values."""
+        return {
+            "recipe": to_spec(self.plan.tree.recipe),
+            "seed": self.seed,
+            "encoder": self.encoder.spec(),
+            "device": self.device,
+        }
+
+
+def leaves_digest(leaf_ids: Mapping[str, str], variants: Iterable[str]) -> str:
+    """Return the short name of a set of variants."""
+    return digest(sorted(leaf_ids[variant] for variant in variants), size=4)
+
+
+@cache
+def environment() -> str:
+    """Return what else the bytes depend on: the versions of what makes them, and the kind of processor."""
+    packages = ("kaleidoscope", "numpy", "opencv-python")
+    versions = [f"{package} {version(package)}" for package in packages]
+    return ", ".join([*versions, f"python {platform.python_version()}", platform.machine()])

@@ -1,0 +1,187 @@
+"""The lease on a target: one writer at a time, and a dead one does not block the next.
+
+Each holder creates ``_kaleidoscope/lease-N``, N one above any there is; that several cannot create the same object
+decides who wins. A lease may be passed over when its holder let it go, is a process of this machine that no longer
+runs, or gave no sign of life for two minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import psutil
+
+from kaleidoscope.errors import StoreError
+from kaleidoscope.sources import RECORD_FOLDER
+from kaleidoscope.storage import Store
+
+#: Seconds without a sign of life after which a holder counts as dead, wherever it ran.
+EXPIRES_AFTER = 120.0
+_RENEW_EVERY = 15.0
+_NAME = re.compile(r"lease-(\d+)\.json")
+
+
+def _boot_id() -> str:
+    """Return what tells this boot of this machine from others, where the system says so."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that asked for a run.
+
+    Parameters
+    ----------
+    run_id : str
+        One run of it.
+    host, boot : str
+        The machine, and which boot of it.
+    pid : int
+        The process.
+    born : float
+        When the process started, since process ids are used again.
+    """
+
+    run_id: str
+    host: str
+    boot: str
+    pid: int
+    born: float
+
+    @classmethod
+    def here(cls, run_id: str) -> Owner:
+        """Return this process as the owner of a run."""
+        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), psutil.Process().create_time())
+
+    def is_dead(self) -> bool:
+        """Whether this is a process of the present machine that runs no more; False where that cannot be known."""
+        if (self.host, self.boot) != (socket.gethostname(), _boot_id()):
+            return False
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.born) > 1.0
+        except psutil.NoSuchProcess:
+            return True
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write to a target.
+
+    Parameters
+    ----------
+    store : Store
+        The target.
+    owner : Owner
+        Who holds it.
+    number : int
+        Its place in the row of leases.
+    """
+
+    store: Store
+    owner: Owner
+    number: int
+    _renewed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel to the workers."""
+        return Lease, (self.store, self.owner, self.number)
+
+    @property
+    def name(self) -> str:
+        """The object that stands for it."""
+        return f"{RECORD_FOLDER}/lease-{self.number}.json"
+
+    def renew(self) -> None:
+        """Give a sign of life, if the last one is a while ago."""
+        with self._lock:
+            if time.monotonic() - self._renewed[0] < _RENEW_EVERY:
+                return
+            self._renewed[0] = time.monotonic()
+        self.check()
+        self.store.write(self.name, _text(self.owner))
+
+    def check(self) -> None:
+        """Refuse to go on once somebody else has taken over, or the run was given up.
+
+        Raises
+        ------
+        StoreError
+            If this lease is no longer there, or no longer ours.
+        """
+        data = self.store.read_if_there(self.name)
+        if data is None or json.loads(data)["run_id"] != self.owner.run_id:
+            raise StoreError(
+                f"{self.store.url}: this run was given up or another one has taken over; what it had committed stays, "
+                "and a new run goes on from there"
+            )
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        self.store.delete([self.name])
+
+
+def _text(owner: Owner) -> bytes:
+    return json.dumps({**asdict(owner), "renewed": time.time()}).encode()
+
+
+def _held(store: Store) -> dict[int, tuple[Owner, float]]:
+    """Return the leases there are: number to owner and seconds since the last sign of life."""
+    found = {}
+    for name in store.list(RECORD_FOLDER):
+        match = _NAME.fullmatch(name)
+        data = store.read_if_there(f"{RECORD_FOLDER}/{name}") if match else None
+        if match and data is not None:
+            content = json.loads(data)
+            age = time.time() - content.pop("renewed")
+            found[int(match[1])] = (Owner(**content), age)
+    return found
+
+
+def take_lease(store: Store, owner: Owner) -> Lease:
+    """Become the one writer of a target.
+
+    Returns
+    -------
+    Lease
+        The one it has already, if this run took it before.
+
+    Raises
+    ------
+    StoreError
+        If another writer holds it, naming it and what to do.
+    """
+    held = _held(store)
+    for number, (other, age) in sorted(held.items()):
+        if other.run_id == owner.run_id:
+            return Lease(store, other, number)
+        if age < EXPIRES_AFTER and not other.is_dead():
+            raise _in_use(store, other, age)
+    lease = Lease(store, owner, max(held, default=0) + 1)
+    if not store.create(lease.name, _text(owner)):
+        raise _in_use(store, None, 0.0)
+    store.delete(replace(lease, number=number).name for number in held)
+    return lease
+
+
+def _in_use(store: Store, other: Owner | None, age: float) -> StoreError:
+    who = f"process {other.pid} on {other.host}" if other else "a run that started at the same moment"
+    return StoreError(
+        f"{store.url} is being written by {who} (last sign of life {age:.0f} s ago): wait until it is done. If it is "
+        f"dead, this target is free {EXPIRES_AFTER:.0f} s after its last sign of life"
+    )
+
+
+def give_up(store: Store, run_id: str) -> None:
+    """Let go of the lease of a run that ended early, if it has one."""
+    for number, (owner, _) in _held(store).items():
+        if owner.run_id == run_id:
+            Lease(store, owner, number).release()

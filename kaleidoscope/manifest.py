@@ -1,0 +1,147 @@
+"""Rows: what became of every variant of every image, as Parquet parts that are named by their block."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.recipe import canonical
+from kaleidoscope.record import Frame, Step
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OK, FAILED = "ok", "failed"
+
+#: Name and Parquet type of every column of the manifest, in order. `kaleidoscope.read_manifest` describes them.
+COLUMNS = {
+    "key": "string",
+    "output": "string",
+    "variant": "string",
+    "status": "string",
+    "error": "string",
+    "step": "string",
+    "params": "string",
+    "seed": "int64",
+    "recipe_id": "string",
+    "width": "int32",
+    "height": "int32",
+    "channels": "int32",
+    "dtype": "string",
+    "bytes": "int64",
+    "checksum": "int64",
+    "source": "string",
+    "source_size": "int64",
+    "source_etag": "string",
+    "environment": "string",
+}
+
+_PART = re.compile(r"(?P<block>\d{8})\.(?P<serial>\d{3})\.(?P<inputs>[0-9a-f]{8})\.(?P<leaves>\w+)\.(?P<end>\w+)\.parquet")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PartName:
+    """What the name of a manifest part says, so that a listing tells what has been done.
+
+    Parameters
+    ----------
+    block : int
+        The block its rows belong to.
+    serial : int
+        Which part of the block; of two rows for one output the one in the higher part is the newer.
+    inputs : str
+        Digest of the block's keys, sizes and etags when it was written.
+    leaves : str
+        Digest of the variants it has of each of those keys, or ``some``.
+    failures : bool
+        Whether rows in it have failed.
+    """
+
+    block: int
+    serial: int
+    inputs: str
+    leaves: str
+    failures: bool = False
+
+    def __str__(self) -> str:
+        """Write the file's name."""
+        end = FAILED if self.failures else OK
+        return f"{self.block:08d}.{self.serial:03d}.{self.inputs}.{self.leaves}.{end}.parquet"
+
+    @classmethod
+    def parse(cls, name: str) -> PartName | None:
+        """Read a file's name; None if it is not a part's."""
+        match = _PART.fullmatch(name)
+        if match is None:
+            return None
+        block, serial = int(match["block"]), int(match["serial"])
+        return cls(block, serial, match["inputs"], match["leaves"], match["end"] == FAILED)
+
+
+def row(
+    *,
+    key: str,
+    variant: str,
+    seed: int,
+    recipe_id: str,
+    lineage: Iterable[Step],
+    source: tuple[str, int | None, str],
+    environment: str,
+    output: str | None = None,
+    frame: Frame | None = None,
+    size: int | None = None,
+    checksum: int | None = None,
+    error: str | None = None,
+    step: str | None = None,
+) -> dict[str, Any]:
+    """Return one row of the manifest; without `error` the output exists."""
+    url, source_size, source_etag = source
+    return {
+        "key": key,
+        "output": output,
+        "variant": variant,
+        "status": OK if error is None else FAILED,
+        "error": error,
+        "step": step,
+        "params": params_text(lineage),
+        "seed": seed,
+        "recipe_id": recipe_id,
+        "width": frame.width if frame else None,
+        "height": frame.height if frame else None,
+        "channels": frame.channels if frame else None,
+        "dtype": frame.dtype if frame else None,
+        "bytes": size,
+        "checksum": checksum,
+        "source": url,
+        "source_size": source_size,
+        "source_etag": source_etag,
+        "environment": environment,
+    }
+
+
+def params_text(lineage: Iterable[Step]) -> str:
+    """Return a chain of steps as JSON: node, op and what it drew, first to last."""
+    return canonical([{"node": s.node, "op": s.op, "params": s.params} for s in lineage])
+
+
+def to_parquet(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> bytes:
+    """Return rows as the bytes of a Parquet file: equal rows give equal bytes (for one version of pyarrow)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays = {
+        name: pa.array([r[name] for r in rows], type=pa.type_for_alias(kind)) for name, kind in columns.items()
+    }
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(arrays), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Return the table in the bytes of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(data), columns=columns)

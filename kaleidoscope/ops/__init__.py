@@ -1,0 +1,33 @@
+"""The catalogue: every op and combinator by name, each loaded when it is first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope import registry
+from kaleidoscope.errors import RecipeError
+
+if TYPE_CHECKING:
+    from kaleidoscope.ops.affine import Rotate as Rotate
+    from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
+    from kaleidoscope.ops.colour import HueSaturationValue as HueSaturationValue
+    from kaleidoscope.ops.colour import RandomBrightnessContrast as RandomBrightnessContrast
+    from kaleidoscope.ops.combine import Branch as Branch
+    from kaleidoscope.ops.combine import PowerSet as PowerSet
+    from kaleidoscope.ops.combine import Repeat as Repeat
+    from kaleidoscope.ops.combine import Sequential as Sequential
+    from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
+    from kaleidoscope.ops.noise import GaussNoise as GaussNoise
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        return registry.find_op(name)
+    except RecipeError as error:
+        raise AttributeError(error.message) from None
+
+
+def __dir__() -> list[str]:
+    return registry.op_names()

@@ -1,0 +1,140 @@
+"""The op protocol: what every augmentation says about itself, and nothing about how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+import numpy as np
+
+from kaleidoscope.errors import OpError
+from kaleidoscope.record import Frame
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+Params = Mapping[str, Any]
+_OpClass = TypeVar("_OpClass", bound="type[Part]")
+
+
+class Part:
+    """What a variant tree is made of: an op, or a combinator of parts.
+
+    ``repr`` shows only the fields that differ from their defaults and evaluates back to an equal part.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        """Write it as it would be typed."""
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        return f"{type(self).__name__}({inside})"
+
+
+class Op(Part):
+    """One augmentation: a frozen dataclass whose fields are its recipe.
+
+    A subclass defines `sample_params` (all of its randomness), `out_frame` if it changes the frame or cannot do
+    every frame, and `kernel`. See `Geometric` for ops that only move pixels.
+    """
+
+    #: The short name in variant names and file names: lower-case letters and digits.
+    short_name: ClassVar[str]
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw everything this op leaves to chance.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The stream of this image at this node; the only source of randomness.
+        frame : Frame
+            What the op will be applied to.
+
+        Returns
+        -------
+        dict
+            JSON values (numbers, strings, lists) that, with the op itself, fix the outcome.
+        """
+        return {}
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the frame of the outcome, before any pixel is touched.
+
+        Raises
+        ------
+        OpError
+            If the op cannot do this dtype, number of channels or size.
+        """
+        return frame
+
+    def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
+        """Fill `out`, shape ``out_frame(...).shape``, from `src`, which is shared and read-only; keep neither."""
+        raise OpError(f"{type(self).__name__} has no kernel for the CPU")
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How a warp fills the pixels between and beyond the source's.
+
+    Parameters
+    ----------
+    interpolation : str
+        ``nearest``, ``linear``, ``cubic``, ``area`` or ``lanczos4``.
+    border_mode : str
+        ``constant``, ``replicate``, ``reflect``, ``wrap`` or ``reflect_101``.
+    fill : float or tuple of float
+        Value beyond the border (``constant`` only), for all channels or one each, in the pixels' own range.
+    """
+
+    interpolation: str = "linear"
+    border_mode: str = "constant"
+    fill: float | tuple[float, ...] = 0.0
+
+
+class Geometric(Op):
+    """An op that moves pixels by one 3x3 matrix and does nothing else.
+
+    Neighbouring ones that keep the frame and share their resampling are multiplied together and applied once.
+    """
+
+    @property
+    def resampling(self) -> Resampling | None:
+        """How the warp interpolates; None: every pixel lands on a pixel (flips, quarter turns)."""
+        return None
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame, and so may share one warp with its neighbours."""
+        return True
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the map from source to output, shape (3, 3), in pixels with integers at pixel centres."""
+        raise OpError(f"{type(self).__name__} has no matrix")
+
+
+@dataclass_transform(frozen_default=True)
+def op(cls: _OpClass) -> _OpClass:
+    """Make a class a frozen dataclass that keeps `Part`'s short ``repr``."""
+    return dataclass(frozen=True, repr=False)(cls)
+
+
+def into(out: NDArray[Any], result: NDArray[Any]) -> None:
+    """Check that an OpenCV call given ``dst=out`` did fill `out`.
+
+    OpenCV silently allocates another array when `out` has not the shape or type it wants.
+
+    Raises
+    ------
+    OpError
+        If `result` is somewhere else.
+    """
+    if not np.may_share_memory(result, out):
+        raise OpError(
+            f"OpenCV did not write into the buffer: wanted {result.shape} {result.dtype}, "
+            f"was given {out.shape} {out.dtype}"
+        )

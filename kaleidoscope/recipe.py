@@ -1,0 +1,72 @@
+"""Recipes: ops and combinators to plain JSON values and back. No code travels in them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kaleidoscope import registry
+from kaleidoscope.errors import RecipeError, did_you_mean
+from kaleidoscope.ops.base import Part
+from kaleidoscope.ops.combine import Branch, Combinator
+
+
+def to_spec(part: Part) -> dict[str, Any]:
+    """Return a part as JSON values: its class's name, and the settings that differ from their defaults.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> to_spec(ops.PowerSet(ops.HorizontalFlip(), ops.Rotate(limit=15)))
+    {'PowerSet': {'parts': [{'HorizontalFlip': {}}, {'Rotate': {'limit': [-15.0, 15.0]}}]}}
+    """
+    settings = {name: _plain(value) for name, value in part.settings().items()}
+    if isinstance(part, Branch):
+        settings["branches"] = {
+            label: to_spec(p) for label, p in zip(part.labels, part.parts, strict=True)
+        }
+    elif isinstance(part, Combinator):
+        settings["parts"] = [to_spec(inner) for inner in part.parts]
+    return {type(part).__name__: settings}
+
+
+def _plain(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def from_spec(spec: object) -> Part:
+    """Return the part that `to_spec` wrote.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown op or setting, with the nearest name, and for anything that is not a spec.
+    """
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise RecipeError(f"expected one op by its name, such as {{'Rotate': {{'limit': 15}}}}, got {spec!r}")
+    ((name, settings),) = spec.items()
+    if not isinstance(settings, Mapping):
+        raise RecipeError(f"{name}: expected its settings as a mapping, got {settings!r}")
+    kind = registry.find_op(name)
+    rest = dict(settings)
+    branches = {label: from_spec(inner) for label, inner in rest.pop("branches", {}).items()}
+    parts = [from_spec(inner) for inner in rest.pop("parts", [])]
+    known = [p for p in inspect.signature(kind).parameters if p not in {"part", "parts", "branches"}]
+    for setting in rest:
+        if setting not in known:
+            raise RecipeError(f"{name} has no setting {setting!r}.{did_you_mean(setting, known)}")
+    part: Part = kind(*parts, **branches, **rest)
+    return part
+
+
+def canonical(value: object) -> str:
+    """Return JSON text that is equal for equal values: sorted, without spaces, ASCII.
+
+    Examples
+    --------
+    >>> canonical({"b": 1, "a": [1.5, None]})
+    '{"a":[1.5,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,56 @@
+"""Names to classes: ours by a table that imports nothing, third parties' by entry points.
+
+A package adds an op with, in its ``pyproject.toml``::
+
+    [project.entry-points."kaleidoscope.ops"]
+    Solarize = "their_package.ops:Solarize"
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from kaleidoscope.errors import RecipeError, did_you_mean
+
+OPS_GROUP = "kaleidoscope.ops"
+
+_BUILTIN_OPS = {
+    "HorizontalFlip": "kaleidoscope.ops.flip",
+    "Rotate": "kaleidoscope.ops.affine",
+    "HueSaturationValue": "kaleidoscope.ops.colour",
+    "RandomBrightnessContrast": "kaleidoscope.ops.colour",
+    "GaussianBlur": "kaleidoscope.ops.blur",
+    "GaussNoise": "kaleidoscope.ops.noise",
+    "Sequential": "kaleidoscope.ops.combine",
+    "PowerSet": "kaleidoscope.ops.combine",
+    "Branch": "kaleidoscope.ops.combine",
+    "Repeat": "kaleidoscope.ops.combine",
+}
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=OPS_GROUP)}
+
+
+def op_names() -> list[str]:
+    """Return every op and combinator there is, sorted; nothing is imported."""
+    return sorted({*_BUILTIN_OPS, *_plugins()})
+
+
+def find_op(name: str) -> Any:
+    """Return the class of the op or combinator called `name`.
+
+    Raises
+    ------
+    RecipeError
+        If there is none; the nearest name is suggested.
+    """
+    if name in _BUILTIN_OPS:
+        return getattr(importlib.import_module(_BUILTIN_OPS[name]), name)
+    if name in _plugins():
+        return _plugins()[name].load()
+    raise RecipeError(f"there is no op called {name!r}.{did_you_mean(name, op_names())}")

@@ -1,0 +1,111 @@
+"""Making one output again from its row in the manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.errors import OpError, RecipeError
+from kaleidoscope.job import environment
+from kaleidoscope.ops.combine import Sequential
+from kaleidoscope.plan import make_plan
+from kaleidoscope.read import load, pixels_of
+from kaleidoscope.record import ImageRecord, Source
+from kaleidoscope.recipe import from_spec
+from kaleidoscope.sources import entry_of
+from kaleidoscope.storage import filesystem
+from kaleidoscope.tree import grow
+from kaleidoscope.walk import walk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def replay(row: Mapping[str, Any], source: Any = None) -> NDArray[Any]:
+    """Make one output's pixels again, from what its row says was drawn.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of the manifest: a `pandas.Series` or a dict with ``key``, ``variant``, ``params`` and the rest.
+    source : optional
+        Where the input lies now: its own URL, the folder or bucket it is in, an `ImageRecord`, or its pixels. By
+        default where it lay when the output was made.
+
+    Returns
+    -------
+    ndarray of shape (H, W, C)
+        Before encoding; the same pixels bit for bit on the same kind of device with the same library versions.
+
+    Raises
+    ------
+    RecipeError
+        If the row is no row of a manifest, or names an op that is not there.
+    StoreError, DecodeError, OpError
+        If the input cannot be read, or the op fails, as it did when the row says ``failed``.
+
+    Warns
+    -----
+    UserWarning
+        If the input, or what the pixels depend on beside it, is not what it was.
+    """
+    try:
+        key, seed, steps = str(row["key"]), int(row["seed"]), json.loads(row["params"])
+        ops = [from_spec(step["op"]) for step in steps]
+        drawn = [step["params"] for step in steps]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(f"expected a row of a manifest, got {row!r}: {error!r}") from error
+    record = load(_input(row, key, source))
+    _warn_of_changes(row, record)
+    plan = make_plan(grow(Sequential(*ops)))
+    nodes = [planned.node for planned in plan.root.below() if planned.node.op is not None]
+    draws = {node.name: params for node, params in zip(nodes, drawn, strict=True)}
+    outcome = next(walk(plan, pixels_of(record), key=key, seed=seed, backend=Cv2Backend(), draws=draws))
+    if outcome.error is not None or outcome.pixels is None:
+        raise outcome.error or OpError("no pixels came out", key=key)
+    return outcome.pixels.copy()
+
+
+def _input(row: Mapping[str, Any], key: str, source: Any) -> ImageRecord:
+    match source:
+        case ImageRecord():
+            return source
+        case np.ndarray():
+            return ImageRecord(key, source[..., np.newaxis] if source.ndim == 2 else source)
+        case None:
+            if not row.get("source"):
+                raise RecipeError("this image had no URL of its own: pass source=, its pixels", key=key)
+            return _record_at(key, str(row["source"]))
+        case str() | os.PathLike():
+            url = os.fspath(source)
+            fs, path = filesystem(url)
+            return _record_at(key, f"{url.rstrip('/')}/{key}" if fs.isdir(path) else url)
+        case other:
+            raise RecipeError(f"source: expected a URL, an ImageRecord or pixels, got {type(other).__name__}")
+
+
+def _record_at(key: str, url: str) -> ImageRecord:
+    entry = entry_of(url, None, {})
+    return ImageRecord(key, source=Source(entry.url, entry.size, entry.etag))
+
+
+def _warn_of_changes(row: Mapping[str, Any], record: ImageRecord) -> None:
+    size = record.source.size if record.source else None
+    if size is not None and row["source_size"] is not None and size != row["source_size"]:
+        warnings.warn(
+            f"{record.key} has {size} bytes now and had {row['source_size']} when this output was made",
+            stacklevel=3,
+        )
+    if row["environment"] != environment():
+        warnings.warn(
+            f"this output was made with {row['environment']}, and here is {environment()}: pixels may differ",
+            stacklevel=3,
+        )

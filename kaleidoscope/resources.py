@@ -1,0 +1,63 @@
+"""What a machine has, and how much of it one task may take."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import threadpoolctl
+
+
+class _OneThread:
+    """Holds OpenCV and BLAS at one thread while any of our tasks runs in this process.
+
+    A counter, because tasks overlap: setting and restoring per task races, and the last one out would restore
+    what the first one in had set. ``OMP_NUM_THREADS=1`` is no substitute: OpenCV ignores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._opencv_before = 0
+        self._blas: threadpoolctl.threadpool_limits | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._opencv_before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+                self._blas = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                cv2.setNumThreads(self._opencv_before)
+                if self._blas is not None:
+                    self._blas.restore_original_limits()
+                    self._blas = None
+
+
+_one_thread = _OneThread()
+
+
+@contextmanager
+def one_thread_per_task() -> Iterator[None]:
+    """Run OpenCV and BLAS on one thread inside the block: Dask already fills the cores with tasks.
+
+    The process's own settings come back when the last of the overlapping blocks ends.
+
+    Examples
+    --------
+    >>> with one_thread_per_task():
+    ...     cv2.getNumThreads()
+    1
+    """
+    _one_thread.enter()
+    try:
+        yield
+    finally:
+        _one_thread.leave()

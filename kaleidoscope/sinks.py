@@ -1,0 +1,97 @@
+"""Where outputs go and what they are called."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from kaleidoscope.codecs import KNOWN_EXTENSIONS
+from kaleidoscope.errors import RecipeError
+
+#: Most filesystems allow 255 bytes; what is cut to fewer leaves room for whatever a copy may append.
+MAX_COMPONENT = 200
+
+
+def output_name(key: str, variant: str, extension: str) -> str:
+    """Return ``{folder}/{stem}__{variant}[.{source ext}].{ext}``, which stays inside the target.
+
+    Parameters
+    ----------
+    key : str
+        The input, relative to its root.
+    variant : str
+        The leaf of the variant tree.
+    extension : str
+        Of the output's format, without the dot.
+
+    Returns
+    -------
+    str
+        The source's extension stands in it only where it differs from the output's and is that of a known image
+        format. A component over 200 bytes ends in a hash of the whole.
+
+    Examples
+    --------
+    >>> output_name("cat/001.jpg", "hflip-rotate", "jpg")
+    'cat/001__hflip-rotate.jpg'
+    >>> output_name("cat/001.png", "original", "jpg")
+    'cat/001__original.png.jpg'
+    >>> output_name("../secret", "original", "npy")
+    '%2E%2E/secret__original.npy'
+    """
+    folder, name = posixpath.split(key)
+    stem, source = posixpath.splitext(name)
+    source = source.lstrip(".")
+    if source.lower() not in KNOWN_EXTENSIONS:
+        stem, source = name, ""
+    middle = f".{source}" if source and source != extension else ""
+    ending = f"__{variant}{middle}.{extension}"
+    folders = [_shortened(_inside(part), "") for part in folder.split("/") if part]
+    return "/".join([*folders, _shortened(_inside(stem), ending)])
+
+
+def _inside(part: str) -> str:
+    """Write a path component so that no filesystem takes it for a way out."""
+    if part in {".", ".."}:
+        return part.replace(".", "%2E")
+    return part.replace("\\", "%5C").replace("\0", "%00")
+
+
+def _shortened(part: str, ending: str) -> str:
+    whole = part + ending
+    raw = whole.encode("utf-8", "surrogatepass")
+    if len(raw) <= MAX_COMPONENT:
+        return whole
+    mark = "-" + blake2b(raw, digest_size=8).hexdigest()
+    tail = ending if len(ending) + len(mark) < MAX_COMPONENT // 2 else posixpath.splitext(ending)[1]
+    room = MAX_COMPONENT - len(mark) - len(tail)
+    kept = part.encode("utf-8", "surrogatepass")[:room].decode("utf-8", "ignore")
+    return kept + mark + tail
+
+
+def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> None:
+    """Refuse keys whose outputs would overwrite one another.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        All inputs.
+    extension : str
+        Of the output's format.
+    case_folds : bool
+        Whether the target takes ``A.jpg`` and ``a.jpg`` for the same.
+
+    Raises
+    ------
+    RecipeError
+        Naming the two keys.
+    """
+    seen: dict[str, str] = {}
+    for key in keys:
+        name = output_name(key, "original", extension)
+        name = name.casefold() if case_folds else name
+        if name in seen:
+            why = "this target does not tell upper from lower case" if case_folds else "rename one of them"
+            raise RecipeError(f"the inputs {seen[name]!r} and {key!r} would have the same outputs: {why}")
+        seen[name] = key

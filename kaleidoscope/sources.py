@@ -1,0 +1,266 @@
+"""Listing: which images there are, by key. Nothing is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.codecs import KNOWN_EXTENSIONS
+from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.record import ImageRecord, Source
+from kaleidoscope.storage import filesystem, is_local, store_errors
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+#: What Kaleidoscope keeps about its outputs lies in a folder of this name; a listing passes it by.
+RECORD_FOLDER = "_kaleidoscope"
+
+Url = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One listed image.
+
+    Parameters
+    ----------
+    key : str
+        Its name relative to the root.
+    url : str
+        Where it lies.
+    size : int or None
+        Bytes, where the listing said so.
+    etag : str
+        The store's mark of this version; empty where there is none.
+    """
+
+    key: str
+    url: str
+    size: int | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a dataset, sorted as they will be processed.
+
+    Parameters
+    ----------
+    entries : tuple of Entry
+        Each key once.
+    root : str
+        The folder that keys are relative to; empty where each URL is its own.
+    storage_options : mapping
+        What fsspec needs to open the URLs. Never shown.
+    """
+
+    entries: tuple[Entry, ...]
+    root: str = ""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a key that is there twice: nothing would tell its variants apart.
+
+        Raises
+        ------
+        RecipeError
+            Naming the key and both URLs.
+        """
+        seen: dict[str, str] = {}
+        for entry in self.entries:
+            if entry.key in seen:
+                raise RecipeError(
+                    f"two images have the key {entry.key!r}: {seen[entry.key]} and {entry.url}; pass root= so that "
+                    "keys tell them apart, or list each once"
+                )
+            seen[entry.key] = entry.url
+
+    def records(self) -> list[ImageRecord]:
+        """Return a record for every image, without pixels."""
+        return [
+            ImageRecord(e.key, source=Source(e.url, e.size, e.etag, self.storage_options)) for e in self.entries
+        ]
+
+    def pack(self, size: int) -> list[PackedKeys]:
+        """Cut into packs of at most `size` images, in order."""
+        return [
+            PackedKeys.of(self.entries[first : first + size], self.storage_options)
+            for first in range(0, len(self.entries), size)
+        ]
+
+
+@dataclass(frozen=True)
+class PackedKeys:
+    """A run of keys, compressed: what travels inside a task.
+
+    Parameters
+    ----------
+    data : bytes
+        Columns of keys, URLs, sizes and etags.
+    storage_options : mapping
+        What fsspec needs to open the URLs. Never shown.
+    """
+
+    data: bytes = field(repr=False)
+    storage_options: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], storage_options: Mapping[str, Any]) -> PackedKeys:
+        """Compress entries."""
+        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
+        return cls(zlib.compress(json.dumps(columns).encode()), storage_options)
+
+    def listing(self) -> Listing:
+        """Return the entries as they were packed."""
+        columns = json.loads(zlib.decompress(self.data))
+        entries = (Entry(*row) for row in zip(*columns, strict=True))
+        return Listing(tuple(entries), storage_options=self.storage_options)
+
+
+def unpack(packed: PackedKeys) -> list[ImageRecord]:
+    """Return the records of a pack, without pixels. This is what a bag's task does."""
+    return packed.listing().records()
+
+
+def list_images(
+    urls: Url | Iterable[Url],
+    *,
+    root: Url | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Listing:
+    """List the images of a folder, a glob, a file, or a list of files.
+
+    Parameters
+    ----------
+    urls : str, path, or iterable of them
+        A folder (listed with everything under it: files with an image's extension, no hidden ones), a glob, one
+        file, or a list of files; local or any fsspec URL.
+    root : str or path, optional
+        What keys are relative to. Without it: the folder; a glob's part before its first wildcard; one file's
+        parent; for a list, the URL without its scheme is the key.
+    storage_options : mapping, optional
+        What fsspec needs.
+
+    Returns
+    -------
+    Listing
+        Sorted by key; a list keeps its own order.
+
+    Raises
+    ------
+    StoreError
+        If there is nothing there, or no image.
+    RecipeError
+        If two images have the same key, or one lies outside of `root`.
+    """
+    options = dict(storage_options or {})
+    if isinstance(urls, str | os.PathLike):
+        return _list_one(os.fspath(urls), root, options)
+    given = list(urls)
+    for url in given:
+        if not isinstance(url, str | os.PathLike):
+            raise RecipeError(f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them")
+    return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), "", options)
+
+
+def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
+    fs, path = filesystem(url, options)
+    with store_errors(f"list {url}"):
+        if fs.isdir(path):
+            found, base = _images_in(fs, path), path
+        elif fs.exists(path):
+            found, base = {path: fs.info(path)}, posixpath.dirname(path)
+        elif any(wildcard in path for wildcard in "*?["):
+            found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file"}
+            base = _before_wildcard(path)
+        else:
+            raise StoreError(f"cannot list {url}: there is nothing there")
+    if not found:
+        raise StoreError(
+            f"there are no images in {url}: looked for files that end in "
+            + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
+        )
+    if root is not None:
+        base = filesystem(os.fspath(root), options)[1]
+    entries = [
+        Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info))
+        for name, info in found.items()
+    ]
+    return Listing(tuple(sorted(entries, key=lambda e: e.key)), _as_url(fs, base), options)
+
+
+def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, info in fs.find(folder, detail=True).items():
+        parts = _relative(name, folder).split("/")
+        hidden = any(part.startswith(".") or part == RECORD_FOLDER for part in parts)
+        if not hidden and extension(name) in KNOWN_EXTENSIONS:
+            found[name] = info
+    return found
+
+
+def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> Entry:
+    """Return the entry of one URL, without listing: only this machine's files are looked at.
+
+    A remote one would cost a request each; it is met when it is read. So is a file that is not there.
+    """
+    fs, path = filesystem(url, storage_options)
+    key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
+    if not is_local(fs) or not Path(path).is_file():
+        return Entry(key, _as_url(fs, path))
+    info = fs.info(path)
+    return Entry(key, path, info["size"], _etag(info))
+
+
+def _key_of_url(url: str) -> str:
+    """Return the URL without its scheme, as it was given.
+
+    Examples
+    --------
+    >>> _key_of_url("s3://bucket/a/b.jpg"), _key_of_url("/data/b.jpg"), _key_of_url("photos/b.jpg")
+    ('bucket/a/b.jpg', 'data/b.jpg', 'photos/b.jpg')
+    """
+    path = url.split("://", 1)[-1].replace(os.sep, "/")
+    return posixpath.normpath(posixpath.join("/", path)).lstrip("/")
+
+
+def _relative(path: str, base: str) -> str:
+    base = base.rstrip("/") + "/"
+    if not path.startswith(base):
+        raise RecipeError(f"{path} does not lie in the root {base}")
+    return path[len(base) :]
+
+
+def _before_wildcard(path: str) -> str:
+    first = min(path.find(wildcard) for wildcard in "*?[" if wildcard in path)
+    return posixpath.dirname(path[:first])
+
+
+def _as_url(fs: AbstractFileSystem, path: str) -> str:
+    return path if is_local(fs) else str(fs.unstrip_protocol(path))
+
+
+def _etag(info: Mapping[str, Any]) -> str:
+    """Return what tells this version of an object from the next: its etag, else when it was changed."""
+    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
+        if info.get(name) is not None:
+            return str(info[name]).strip('"')
+    return ""
+
+
+def extension(name: str) -> str:
+    """Return a name's extension, lower-case and without its dot; empty if it has none.
+
+    Examples
+    --------
+    >>> extension("a/b.JPG"), extension("a.b/c"), extension(".hidden")
+    ('jpg', '', '')
+    """
+    return posixpath.splitext(posixpath.basename(name))[1].lstrip(".").lower()

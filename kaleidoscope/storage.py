@@ -1,0 +1,279 @@
+"""A place of bytes: a folder or a bucket, read, listed, and written so that nobody sees half an object."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.errors import StoreError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+    Buffer = bytes | bytearray | memoryview
+
+#: Writes under way at once behind a task's back, on stores that are not this machine's disk.
+WRITES_BEHIND = 16
+
+_serial = itertools.count()
+_process = uuid.uuid4().hex[:8]
+
+
+def filesystem(
+    url: str, storage_options: Mapping[str, Any] | None = None
+) -> tuple[AbstractFileSystem, str]:
+    """Return the fsspec filesystem of a URL, and the URL's path on it.
+
+    Raises
+    ------
+    StoreError
+        If fsspec has no filesystem for it, or what it needs is not installed.
+    """
+    import fsspec
+
+    options = dict(storage_options or {})
+    if url.split("://")[0] in {"s3", "s3a"}:
+        options.setdefault("use_listings_cache", False)  # s3fs would go on showing an old listing
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **options)
+    except (ValueError, ImportError) as error:
+        raise StoreError(f"cannot open {url!r}: {error}") from None
+    return fs, path
+
+
+def is_local(fs: AbstractFileSystem) -> bool:
+    """Whether this filesystem is the machine's own."""
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return protocol in {"file", "local"}
+
+
+@contextmanager
+def store_errors(doing: str) -> Iterator[None]:
+    """Turn what a filesystem raises into a `StoreError` that says what was being done."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except FileNotFoundError:
+        raise StoreError(f"cannot {doing}: there is nothing there") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot {doing}: {type(error).__name__}: {error}") from error
+
+
+def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:
+    """Return the bytes at a URL.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be read.
+    """
+    with store_errors(f"read {url}"):
+        if "://" not in url:
+            return Path(url).read_bytes()
+        fs, path = filesystem(url, storage_options)
+        return bytes(fs.cat_file(path))
+
+
+class Store:
+    """A folder or bucket that a run writes to, by names relative to its URL.
+
+    Parameters
+    ----------
+    url : str
+        A local path or an fsspec URL.
+    storage_options : mapping, optional
+        What fsspec needs to open it.
+    """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        fs, path = filesystem(os.fspath(url), storage_options)
+        self.local = is_local(fs)
+        self.url = path if self.local else str(fs.unstrip_protocol(path))
+        self.storage_options = dict(storage_options or {})
+        self._path = path.rstrip("/")
+
+    def __repr__(self) -> str:
+        """Name the URL; never the options, which may hold credentials."""
+        return f"Store({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without the open connection."""
+        return Store, (self.url, self.storage_options)
+
+    @cached_property
+    def fs(self) -> AbstractFileSystem:
+        """The fsspec filesystem."""
+        return filesystem(self.url, self.storage_options)[0]
+
+    def path(self, name: str = "") -> str:
+        """Return the full path of a name on the filesystem."""
+        return f"{self._path}/{name}" if name else self._path
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        with store_errors(f"read {self.url}/{name}"):
+            return bytes(self.fs.cat_file(self.path(name)))
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """Return an object's bytes, or None if there is none."""
+        with store_errors(f"read {self.url}/{name}"):
+            try:
+                return bytes(self.fs.cat_file(self.path(name)))
+            except FileNotFoundError:
+                return None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        with store_errors(f"look for {self.url}/{name}"):
+            return bool(self.fs.exists(self.path(name)))
+
+    def write(self, name: str, data: Buffer) -> None:
+        """Write an object, whole or not at all; it replaces one of the same name.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        with store_errors(f"write {self.url}/{name}"):
+            if self.local:
+                self._write_file(name, data)
+            else:
+                self.fs.pipe_file(self.path(name), bytes(data))
+
+    def create(self, name: str, data: Buffer) -> bool:
+        """Write an object if there is none of that name yet; return whether it was written.
+
+        On disk and on stores with conditional writes, one of several who try at once succeeds. Elsewhere two of
+        them may.
+        """
+        with store_errors(f"create {self.url}/{name}"):
+            if not self.local:
+                try:
+                    self.fs.pipe_file(self.path(name), bytes(data), mode="create")
+                except FileExistsError:
+                    return False
+                return True
+            temporary = self._temporary(data)
+            path = Path(self.path(name))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(temporary, path)  # fails if `path` exists, and never shows it half written
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink()
+            return True
+
+    def list(self, folder: str) -> list[str]:
+        """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
+        with store_errors(f"list {self.url}/{folder}"):
+            try:
+                found = self.fs.ls(self.path(folder), detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+            return sorted(str(i["name"]).rsplit("/", 1)[-1] for i in found if i["type"] == "file")
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; those that are gone already are no error."""
+        with store_errors(f"delete from {self.url}"):
+            for name in names:
+                try:
+                    self.fs.rm_file(self.path(name))
+                except FileNotFoundError:
+                    continue
+
+    def sweep(self) -> None:
+        """Delete what killed writers left of unfinished files."""
+        if self.local:
+            folder = self._temporary_folder()
+            if folder.is_dir():
+                for leftover in folder.iterdir():
+                    leftover.unlink(missing_ok=True)
+
+    def _write_file(self, name: str, data: Buffer) -> None:
+        temporary = self._temporary(data)
+        path = self.path(name)
+        try:
+            try:
+                os.replace(temporary, path)  # noqa: PTH105 - Path.replace costs twice the time
+            except FileNotFoundError:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(temporary, path)  # noqa: PTH105
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _temporary_folder(self) -> Path:
+        return Path(self.path("_kaleidoscope")) / "unfinished"
+
+    def _temporary(self, data: Buffer) -> Path:
+        """Write the bytes under a name of this process's own, beside the target so that a rename is enough."""
+        folder = self._temporary_folder()
+        path = folder / f"{_process}-{os.getpid()}-{threading.get_ident()}-{next(_serial)}"
+        try:
+            path.write_bytes(data)
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+class WriteBehind:
+    """Writes while the caller goes on computing; at most `WRITES_BEHIND` objects wait.
+
+    On the machine's own disk a write is cheaper than handing it to a thread, and happens at once. Leaving the
+    block waits until every write is confirmed, and raises the first error there was.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._pool: ThreadPoolExecutor | None = None
+        self._under_way: list[Future[None]] = []
+
+    def __enter__(self) -> WriteBehind:
+        """Start; threads are made with the first write that needs them."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Wait for the writes; let their first error out, unless another one is on its way."""
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+
+    def write(self, name: str, data: Buffer) -> None:
+        """Write an object, now or soon."""
+        if self.store.local:
+            self.store.write(name, data)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(WRITES_BEHIND, thread_name_prefix="kaleidoscope-write")
+        if len(self._under_way) >= WRITES_BEHIND:
+            self._under_way.pop(0).result()
+        self._under_way.append(self._pool.submit(self.store.write, name, data))
+
+    def wait(self) -> None:
+        """Return once every write so far is confirmed."""
+        while self._under_way:
+            self._under_way.pop(0).result()

@@ -1,0 +1,78 @@
+"""Tables: the manifest as a Dask DataFrame."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.errors import StoreError
+from kaleidoscope.manifest import COLUMNS, PartName, from_parquet
+from kaleidoscope.run import PARTS, RUN_RECORD
+from kaleidoscope.sources import Url
+from kaleidoscope.storage import Store
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pandas as pd
+
+#: Parts that one partition of the manifest is read from.
+PARTS_PER_PARTITION = 200
+
+
+def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None) -> dd.DataFrame:
+    """Read what became of every variant of every image.
+
+    Parameters
+    ----------
+    url : str or path
+        The target of a `write`.
+    storage_options : mapping, optional
+        What fsspec needs to open it.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        Exactly one row per (key, variant), the newest: ``key, output`` (relative to `url`)``, variant, status`` (``ok``
+        or ``failed``)``, error, step, params`` (the chain of ops with what each drew, as JSON)``, seed, recipe_id,
+        width, height, channels, dtype, bytes, checksum`` (CRC-32)``, source, source_size, source_etag,
+        environment``.
+
+    Raises
+    ------
+    StoreError
+        If nothing was written there.
+    """
+    import dask.dataframe as dd
+
+    store = Store(str(url), storage_options)
+    if not store.exists(RUN_RECORD):
+        raise StoreError(f"there is no manifest in {store.url}: expected the target of a write")
+    by_block: dict[int, list[PartName]] = defaultdict(list)
+    for name in store.list(PARTS):
+        part = PartName.parse(name)
+        if part is not None:
+            by_block[part.block].append(part)
+    groups: list[list[PartName]] = [[]]
+    for _, parts in sorted(by_block.items()):  # a block stays whole: only it can have two rows for one output
+        if len(groups[-1]) + len(parts) > PARTS_PER_PARTITION and groups[-1]:
+            groups.append([])
+        groups[-1] += sorted(parts)
+    names = [[str(part) for part in group] for group in groups]
+    return dd.from_map(_read_parts, names, store=store, meta=_frame([]))
+
+
+def _read_parts(names: Sequence[str], store: Store) -> pd.DataFrame:
+    return _frame([store.read(f"{PARTS}/{name}") for name in names])
+
+
+def _frame(parts: Sequence[bytes]) -> pd.DataFrame:
+    """Return the rows of some parts, the newest of those for the same output, in the order they were made."""
+    import pandas as pd
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    table = pa.concat_tables([schema.empty_table(), *map(from_parquet, parts)])
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.string(): pd.StringDtype("pyarrow")}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
+    return frame.drop_duplicates(["key", "variant"], keep="last", ignore_index=True)

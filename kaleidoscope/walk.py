@@ -1,0 +1,209 @@
+"""One image down the variant tree: a plain recursion, no Dask.
+
+Depth first, so that one path of the tree is alive at a time; every prefix is applied once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.errors import KaleidoscopeError, OpError
+from kaleidoscope.ops.base import Geometric, Op, Params
+from kaleidoscope.plan import Plan, PlannedNode
+from kaleidoscope.randomness import stream
+from kaleidoscope.record import Frame, Step
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One variant of one image, or why there is none.
+
+    Parameters
+    ----------
+    variant : str
+        The leaf's name.
+    pixels : ndarray of shape (H, W, C), or None
+        Lent: they are overwritten once the next outcome is asked for. None if the variant failed.
+    lineage : tuple of Step
+        What was applied, as far as it came.
+    error : KaleidoscopeError or None
+        Why it failed, with key and step.
+    """
+
+    variant: str
+    pixels: NDArray[Any] | None
+    lineage: tuple[Step, ...]
+    error: KaleidoscopeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The state at a node: settled pixels and the map not yet applied to them.
+
+    ``pixels`` are the outcome of that map, where somebody needed them.
+    """
+
+    base: NDArray[Any]
+    pending: NDArray[np.float64]
+    frame: Frame
+    pixels: NDArray[Any] | None
+    lineage: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """One image's way: what stays the same from node to node."""
+
+    key: str
+    seed: int
+    backend: Cv2Backend
+    draws: Mapping[str, Params] | None
+    wanted: Collection[str] | None
+    paths: frozenset[str] | None
+
+    def wants(self, planned: PlannedNode) -> bool:
+        """Whether a wanted variant lies at or under this node."""
+        return self.paths is None or planned.node.name in self.paths
+
+    def wants_leaf(self, planned: PlannedNode) -> bool:
+        """Whether this node is a wanted variant itself."""
+        return planned.node.leaf and (self.wanted is None or planned.node.name in self.wanted)
+
+
+def walk(
+    plan: Plan,
+    pixels: NDArray[Any],
+    *,
+    key: str,
+    seed: int,
+    backend: Cv2Backend,
+    lineage: tuple[Step, ...] = (),
+    draws: Mapping[str, Params] | None = None,
+    wanted: Collection[str] | None = None,
+) -> Iterator[Outcome]:
+    """Make the variants of one image, in tree order.
+
+    Parameters
+    ----------
+    plan : Plan
+        The tree, planned.
+    pixels : ndarray of shape (H, W, C)
+        The image; only read.
+    key : str
+        Its key: with the seed and the node it fixes every draw.
+    seed : int
+        The run's seed.
+    backend : Cv2Backend
+        Applies the ops; its buffers are lent to the outcomes.
+    lineage : tuple of Step
+        What was applied before this tree.
+    draws : mapping of str to mapping, optional
+        What was drawn at each node in an earlier run, to be used again instead of drawing.
+    wanted : collection of str, optional
+        Make only these variants, and only what leads to them.
+
+    Yields
+    ------
+    Outcome
+        One for every (wanted) leaf. An op that fails costs the leaves under it, no others.
+    """
+    frame = Frame.of(pixels)
+    trip = _Walk(key, seed, backend, draws, wanted, None if wanted is None else _paths(plan, wanted))
+    if trip.wants(plan.root):
+        yield from _descend(trip, plan.root, _View(pixels, np.eye(3), frame, pixels, lineage))
+
+
+def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
+    """Return the names of the nodes that lead to the wanted variants."""
+    names = {plan.root.node.name} if wanted else set()
+    for node in plan.tree.nodes:
+        if node.leaf and node.name in wanted:
+            names.update(step.name for step in node.chain())
+    return frozenset(names)
+
+
+def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome]:
+    """Yield the outcomes at and under a node; buffers taken here go back here."""
+    made: NDArray[Any] | None = None
+    children = [child for child in planned.children if trip.wants(child)]
+    if view.pixels is None and (trip.wants_leaf(planned) or any(child.needs_parent for child in children)):
+        try:
+            made = trip.backend.warp(view.base, view.pending, planned.resampling, view.frame)
+        except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
+            yield from _lost(trip, planned, view.lineage, error)
+            return
+        view = replace(view, pixels=made)
+    if trip.wants_leaf(planned):
+        yield Outcome(planned.node.name, view.pixels, view.lineage)
+    for child in children:
+        yield from _step(trip, child, view)
+    if made is not None:
+        trip.backend.release(made)
+
+
+def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
+    """Apply the child's op, at once or by adding to the pending map, and go on below it."""
+    op = child.node.op
+    if op is None:
+        yield from _descend(trip, child, view)
+        return
+    made: NDArray[Any] | None = None
+    lineage = view.lineage
+    try:
+        params = _draw(trip, child, op, view.frame)
+        lineage = (*lineage, Step(child.node.name, child.spec, params))
+        frame = op.out_frame(view.frame, params)
+        if isinstance(op, Geometric) and op.fuses:
+            matrix = op.matrix(view.frame, params)
+            if child.joins:
+                below = _View(view.base, matrix @ view.pending, frame, None, lineage)
+            else:
+                below = _View(_settled(view), matrix, frame, None, lineage)
+        else:
+            made = trip.backend.apply(op, _settled(view), params, frame)
+            below = _View(made, np.eye(3), frame, made, lineage)
+    except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
+        yield from _lost(trip, child, lineage, error)
+        return
+    yield from _descend(trip, child, below)
+    if made is not None:
+        trip.backend.release(made)
+
+
+def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
+    if trip.draws is not None:
+        return trip.draws[child.node.name]
+    if type(op).sample_params is Op.sample_params:  # nothing is left to chance: no stream to make
+        return {}
+    return op.sample_params(stream(trip.seed, trip.key, child.node.name), frame)
+
+
+def _settled(view: _View) -> NDArray[Any]:
+    if view.pixels is None:
+        raise OpError("the plan did not foresee that these pixels are needed")
+    return view.pixels
+
+
+def _lost(
+    trip: _Walk, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception
+) -> Iterator[Outcome]:
+    """Yield a failure for every wanted leaf at and under a node."""
+    failure = as_failure(error, trip.key, planned.node.name)
+    for below in planned.below():
+        if trip.wants(below) and trip.wants_leaf(below):
+            yield Outcome(below.node.name, None, lineage, failure)
+
+
+def as_failure(error: Exception, key: str, step: str) -> KaleidoscopeError:
+    """Return any exception as one of ours, with the key and the step where it happened."""
+    if isinstance(error, KaleidoscopeError):
+        return type(error)(error.message, key=key, step=error.step or step)
+    return OpError(f"{type(error).__name__}: {error}", key=key, step=step)

@@ -1,0 +1,364 @@
+"""The lazy write: planned when it is computed, run as one task to open, some to do blocks, one to close."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+import zlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask
+from dask._task_spec import List, Task, TaskRef
+from dask.bag import Bag
+from dask.base import DaskMethodsMixin, dont_optimize, get_scheduler
+from dask.callbacks import Callback
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.system import CPU_COUNT
+from dask.threaded import get as threaded_get
+
+from kaleidoscope.augmentation import Augmentation, as_record
+from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, write_blocks
+from kaleidoscope.display import Progress
+from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.report import Report
+from kaleidoscope.run import BlockWork, Work, fingerprint, plan_work
+from kaleidoscope.sinks import check_names
+from kaleidoscope.sources import Entry, Listing
+from kaleidoscope.storage import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
+MAX_BLOCKS_PER_TASK = 64
+#: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
+_TASKS_PER_THREAD = 8
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of a source: by key, and where those come from that have no URL of their own.
+
+    ``carried`` maps a key to the partition of the source's bag that holds its pixels.
+    """
+
+    entries: Sequence[Entry]
+    storage_options: Mapping[str, Any]
+    carried: Mapping[str, Hashable]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A run, planned: its graph, the key of its report, and the tasks that progress is counted by."""
+
+    run_id: str
+    work: Work
+    graph: HighLevelGraph
+    report: str
+    blocks: list[Hashable]
+    outputs: int
+
+
+class WriteRun(DaskMethodsMixin):
+    """The lazy write of variants, as `AugmentedBag.write` returns it; computes to a `Report`.
+
+    Each time it is computed it looks at the target and does what is left to do there.
+    """
+
+    __dask_scheduler__ = staticmethod(threaded_get)
+    # Planning optimizes the graph of the bag below, with all of its partitions kept; nothing else can be fused.
+    __dask_optimize__ = staticmethod(dont_optimize)
+
+    def __init__(
+        self,
+        source: Listing | Bag,
+        augmentation: Augmentation,
+        url: str,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        options = augmentation.storage_options if storage_options is None else storage_options
+        self.store = Store(url, options)
+        self.source = source
+        self.augmentation = augmentation
+        self.overwrite = overwrite
+        # The graph is made later, when the caller's `with dask.annotate(...)` may be over.
+        self._annotations = dict(dask.get_annotations())
+        self._plan: _Planned | None = None
+        if isinstance(source, Listing):
+            _check_outside(source, self.store)
+            self._check_names(source.entries)
+
+    def __repr__(self) -> str:
+        """Name the target."""
+        return f"WriteRun<{self.store.url}>"
+
+    def compute(self, *, progress: bool | None = None, **kwargs: Any) -> Report:
+        """Write what is left to write, and wait for it.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            Whether to show a progress bar on stderr; by default in a terminal and in a notebook.
+        **kwargs
+            As for any Dask collection: ``scheduler="sync"``, ``num_workers=4``.
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        RecipeError
+            If the target holds outputs of another recipe.
+        StoreError
+            If the target cannot be written, or another run is writing there.
+        """
+        self._plan = None
+        planned = self._planned()
+        client = _active_client(self, kwargs.get("scheduler"))
+        try:
+            with Progress(planned.outputs, enabled=progress) as bar:
+                if client is not None:
+                    return _follow(client, planned, bar)
+                with _Advance(bar, planned.blocks):
+                    report: Report = super().compute(**kwargs)
+                    return report
+        except BaseException as error:
+            self._end_early(planned, error)
+            raise
+
+    def _end_early(self, planned: _Planned, error: BaseException) -> None:
+        """Let the next writer in; tasks that are still at work stop at the end of their block."""
+        error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
+        try:
+            give_up(self.store, planned.run_id)
+        except StoreError as unreachable:
+            error.add_note(f"The lease could not be given back: {unreachable}")
+
+    # ------------------------------------------------------------------------------ a Dask collection
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        """Return the graph for the target as it is now."""
+        return self._planned().graph
+
+    def __dask_keys__(self) -> list[Hashable]:
+        """Return the key of the report."""
+        return [self._planned().report]
+
+    def __dask_layers__(self) -> tuple[str, ...]:
+        """Return the layer that makes the report."""
+        return (self._planned().report,)
+
+    def __dask_tokenize__(self) -> object:
+        """Name it for Dask: two writes are never the same work."""
+        return self._planned().run_id
+
+    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
+        """Return the report out of the list of results."""
+        return _first, ()
+
+    def __dask_postpersist__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Return the report, under way, as a `dask.delayed.Delayed`."""
+        return _as_delayed, (self._planned().report,)
+
+    # ------------------------------------------------------------------------------ planning
+
+    def _planned(self) -> _Planned:
+        """Return the plan for the target as it is now: the last one, while nobody has written there since."""
+        if self._plan is None or self._plan.work.fingerprint != fingerprint(self.store):
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> _Planned:
+        job, store = self.augmentation.job, self.store
+        images = self._images()
+        work = plan_work(store, job, images.entries, overwrite=self.overwrite)
+        run_id = uuid.uuid4().hex
+        opened, report = f"open-{run_id}", f"write-{run_id}"
+        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, self.overwrite)
+        tasks: dict[Hashable, Task] = {opened: Task(opened, open_run, order)}
+        for place, blocks in enumerate(_grouped(work.blocks, _threads())):
+            key = (f"blocks-{run_id}", place)
+            keys = [entry.key for block in blocks for entry, _ in block.entries]
+            needs = dict.fromkeys(images.carried[k] for k in keys if k in images.carried)
+            packed = PackedBlocks.of(blocks, images.storage_options)
+            tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *map(TaskRef, needs))
+        block_keys = [key for key in tasks if key != opened]
+        tasks[report] = Task(
+            report, _report, TaskRef(opened), List(*map(TaskRef, block_keys)), len(images.entries), work.there
+        )
+        graph = self._graph(report, tasks, below=bool(images.carried))
+        outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
+        return _Planned(run_id, work, graph, report, block_keys, outputs)
+
+    def _graph(self, name: str, tasks: Mapping[Hashable, Task], *, below: bool) -> HighLevelGraph:
+        """Put the run's tasks on top of those that make the images, if there are any."""
+        layers: dict[str, Any] = {name: MaterializedLayer(tasks, annotations=self._annotations or None)}
+        needs: dict[str, set[str]] = {name: set()}
+        if below and isinstance(self.source, Bag):
+            optimized = self.source.__dask_optimize__(self.source.__dask_graph__(), self.source.__dask_keys__())
+            if not isinstance(optimized, HighLevelGraph):
+                optimized = HighLevelGraph.from_collections(self.source.name, optimized)
+            layers.update(optimized.layers)
+            needs.update(optimized.dependencies)
+            needs[name] = set(optimized.layers)
+        return HighLevelGraph(layers, needs)
+
+    def _images(self) -> _Images:
+        """Return the images; those of a bag are asked for their keys, here or on the active client."""
+        if isinstance(self.source, Listing):
+            return _Images(self.source.entries, self.source.storage_options, {})
+        identify = _Identify(self.augmentation.root, self.augmentation.storage_options)
+        partitions = dask.compute(*self.source.map_partitions(identify).to_delayed())
+        entries = [entry for found in partitions for entry, _ in found]
+        options = next((o for found in partitions for _, o in found if o is not None), {})
+        carried = {
+            entry.key: key
+            for key, found in zip(self.source.__dask_keys__(), partitions, strict=True)
+            for entry, its_options in found
+            if its_options != options
+        }
+        self._check_names(Listing(tuple(entries)).entries)
+        return _Images(entries, options, carried)
+
+    def _check_names(self, entries: Iterable[Entry]) -> None:
+        case_folds = self.store.local and _case_folds(Path(self.store.path()))
+        check_names((e.key for e in entries), self.augmentation.job.encoder.extension, case_folds=case_folds)
+
+
+@dataclass(frozen=True)
+class _Identify:
+    """Names the images of a bag's partition: entry, and what opens its URL (None: the record carries its pixels)."""
+
+    root: str | None
+    storage_options: Mapping[str, Any]
+
+    def __call__(self, partition: Iterable[Any]) -> list[tuple[Entry, Mapping[str, Any] | None]]:
+        return [self._identified(item) for item in partition]
+
+    def _identified(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
+        record = as_record(item, self.root, self.storage_options)
+        source = record.source
+        if record.pixels is None and source is not None:
+            return Entry(record.key, source.url, source.size, source.etag), dict(source.storage_options)
+        url = source.url if source else ""
+        if record.pixels is None:
+            return Entry(record.key, url), None
+        mark = f"{zlib.crc32(record.pixels.tobytes()):08x}"
+        return Entry(record.key, url, record.pixels.nbytes, mark), None
+
+
+def _report(run: OpenRun, totals: Sequence[Totals], inputs: int, there: int) -> Report:
+    """Close the run and say what it came to: its last task."""
+    total = close_run(run, totals)
+    return Report(
+        run.store.url,
+        inputs,
+        total.outputs,
+        there,
+        total.failed,
+        total.bytes,
+        total.seconds,
+        total.counts,
+        run.store.storage_options,
+    )
+
+
+def _first(results: Sequence[Report]) -> Report:
+    return results[0]
+
+
+def _as_delayed(graph: Any, key: str, *, rename: Mapping[str, str] | None = None) -> Delayed:
+    return Delayed((rename or {}).get(key, key), graph)
+
+
+def _grouped(blocks: Sequence[BlockWork], threads: int) -> list[Sequence[BlockWork]]:
+    """Cut the blocks into tasks: seconds of work each, but enough of them to keep all threads busy to the end."""
+    size = min(max(len(blocks) // (threads * _TASKS_PER_THREAD), 1), MAX_BLOCKS_PER_TASK)
+    return [blocks[first : first + size] for first in range(0, len(blocks), size)]
+
+
+# ---------------------------------------------------------------------------------- running and following
+
+
+def _active_client(run: WriteRun, scheduler: object) -> Client | None:
+    """Return the client that Dask would send the run to, if it would."""
+    if "distributed" not in sys.modules:  # nobody can have made a client: do not load it
+        return None
+    from distributed import Client
+
+    client = getattr(get_scheduler(collections=[run], scheduler=scheduler), "__self__", None)
+    return client if isinstance(client, Client) else None
+
+
+def _threads() -> int:
+    """Return how many threads there are to work on a run."""
+    if "distributed" in sys.modules:
+        from distributed import default_client
+
+        try:
+            return sum(default_client().nthreads().values()) or CPU_COUNT
+        except ValueError:
+            return CPU_COUNT
+    return CPU_COUNT
+
+
+def _follow(client: Client, planned: _Planned, bar: Progress) -> Report:
+    """Run on a cluster, and tell the bar of every task that is done."""
+    from distributed import as_completed
+
+    futures = client.get(planned.graph, [*planned.blocks, planned.report], sync=False)
+    try:
+        for future, totals in as_completed(futures[:-1], with_results=True):
+            bar.advance(totals.outputs, failed=totals.failed)
+            future.release()
+        report: Report = futures[-1].result()
+        return report
+    except BaseException:
+        client.cancel(futures)
+        raise
+
+
+class _Advance(Callback):
+    """Tells the bar of every task that a scheduler of this process has done."""
+
+    def __init__(self, bar: Progress, keys: Iterable[Hashable]) -> None:
+        super().__init__(posttask=self._done)
+        self._bar = bar
+        self._keys = set(keys)
+
+    def _done(self, key: Hashable, result: Any, *_: Any) -> None:
+        if key in self._keys:
+            self._bar.advance(result.outputs, failed=result.failed)
+
+
+# ---------------------------------------------------------------------------------- where one may write
+
+
+def _check_outside(source: Listing, target: Store) -> None:
+    if not source.root:
+        return
+    root, url = source.root, target.url
+    if target.local and "://" not in root:
+        root, url = os.path.realpath(root), os.path.realpath(url)
+    if f"{url.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):
+        raise RecipeError(
+            f"the target {target.url} is, or lies in, the source {source.root}: the next listing would take outputs "
+            "for inputs. Write beside it"
+        )
+
+
+def _case_folds(folder: Path) -> bool:
+    """Whether the filesystem takes names that differ in case for the same, as far as a look can tell."""
+    while not folder.exists():
+        folder = folder.parent
+    other = Path(str(folder).swapcase())
+    return str(other) != str(folder) and other.exists() and other.samefile(folder)

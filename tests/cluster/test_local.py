@@ -1,0 +1,90 @@
+import ipaddress
+import urllib.error
+import urllib.request
+
+import psutil
+import pytest
+
+from kaleidoscope import cluster
+from kaleidoscope.cluster.local import local_spec
+from kaleidoscope.errors import RecipeError
+
+
+def listeners() -> list[tuple[int, str, int]]:
+    """Return (pid, address, port) of everything that this process and its children listen on."""
+    me = psutil.Process()
+    return [
+        (process.pid, connection.laddr.ip, connection.laddr.port)
+        for process in (me, *me.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "expected"),
+    [
+        (8, {}, (8, 1)),
+        (8, {"workers": 2}, (2, 4)),
+        (8, {"threads_per_worker": 2}, (4, 2)),
+        (2, {"threads_per_worker": 4}, (1, 4)),
+        (2, {"workers": 5}, (5, 1)),
+        (8, {"workers": 3, "threads_per_worker": 1}, (3, 1)),
+    ],
+    ids=str,
+)
+def test_spec_fills_the_cores_unless_told(cores, given, expected):
+    spec = local_spec(cores, **given)
+    assert (spec["n_workers"], spec["threads_per_worker"]) == expected
+
+
+def test_spec_passes_other_arguments_on():
+    spec = local_spec(2, memory_limit="1GiB", scheduler_kwargs={"idle_timeout": "1h"})
+    assert spec["memory_limit"] == "1GiB"
+    assert spec["scheduler_kwargs"] == {"dashboard": True, "idle_timeout": "1h"}
+
+
+@pytest.mark.parametrize("name", ["host", "ip", "interface", "dashboard_address", "worker_dashboard_address"])
+def test_spec_refuses_to_listen_elsewhere(name):
+    with pytest.raises(RecipeError, match=rf"{name}=.*127\.0\.0\.1 only"):
+        local_spec(2, **{name: "0.0.0.0"})  # noqa: S104 - what is refused
+    with pytest.raises(RecipeError, match=name):
+        local_spec(2, scheduler_kwargs={name: "0.0.0.0"})  # noqa: S104 - what is refused
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"], ids=repr)
+@pytest.mark.parametrize("name", ["workers", "threads_per_worker"])
+def test_spec_refuses_what_is_no_count(name, wrong):
+    with pytest.raises(RecipeError, match=f"{name}={wrong!r}"):
+        local_spec(2, **{name: wrong})
+
+
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_local_computes_listens_on_loopback_only_and_closes(dashboard):
+    before = set(listeners())
+    with cluster.local(workers=1, dashboard=dashboard) as started, started.get_client() as client:
+        assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+
+        opened = set(listeners()) - before
+        mine = psutil.Process().pid
+        assert {pid == mine for pid, *_ in opened} == {True, False}, "a scheduler here, a worker beside it"
+        assert len(opened) >= 5, "scheduler, worker, their HTTP ports, and the nanny"
+        assert all(ipaddress.ip_address(address).is_loopback for _, address, _ in opened), opened
+
+        if dashboard:
+            with urllib.request.urlopen(started.dashboard_link) as page:  # noqa: S310 - http, on loopback
+                assert page.status == 200
+        else:
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(started.dashboard_link)  # noqa: S310 - http, on loopback
+    assert set(listeners()) <= before
+
+
+def test_local_runs_in_this_process_on_loopback():
+    before = set(listeners())
+    quiet = {"processes": False, "dashboard": False}
+    with cluster.local(workers=1, **quiet) as started, started.get_client() as client:
+        assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        opened = set(listeners()) - before
+        assert {pid for pid, *_ in opened} == {psutil.Process().pid}
+        assert all(ipaddress.ip_address(address).is_loopback for _, address, _ in opened), opened

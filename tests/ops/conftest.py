@@ -1,0 +1,50 @@
+"""Made-up pixels, and a kernel run as the backend runs it."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from kaleidoscope import ops
+from kaleidoscope.record import MAX_VALUE, Frame
+
+
+@pytest.fixture
+def make_pixels():
+    """Return a function that makes random pixels of a shape and dtype, extremes included."""
+
+    def make(shape, dtype="uint8", seed=0):
+        rng = np.random.default_rng(seed)
+        values = np.clip(rng.uniform(-0.1, 1.1, shape), 0, 1) * MAX_VALUE[dtype]
+        return (values if dtype == "float32" else np.rint(values)).astype(dtype)
+
+    return make
+
+
+@pytest.fixture
+def run():
+    """Return a function that runs an op's kernel into a buffer of leftovers, and guards the shared source."""
+
+    def run(op, src, params):
+        before = src.copy()
+        src.flags.writeable = False
+        frame = op.out_frame(Frame.of(src), params)
+        out = np.full(frame.shape, 77, frame.dtype)
+        op.kernel(src, params, out)
+        assert np.array_equal(src, before), "the kernel wrote into its source"
+        return out
+
+    return run
+
+
+@pytest.fixture
+def check_travels():
+    """Return a function that checks that an op survives pickling, and that its repr evaluates back."""
+
+    def check(op):
+        copy = pickle.loads(pickle.dumps(op))
+        assert copy == op
+        assert hash(copy) == hash(op)
+        assert eval(repr(op), {type(op).__name__: getattr(ops, type(op).__name__)}) == op
+
+    return check

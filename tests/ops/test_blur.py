@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from kaleidoscope import ops
+from kaleidoscope.errors import RecipeError
+from kaleidoscope.record import MAX_VALUE, Frame
+
+DTYPES = ["uint8", "uint16", "float32"]
+SHAPES = [(21, 34, 3), (1, 1, 1), (1, 17, 3), (13, 1, 4), (4, 3, 1), (9, 8, 5), (6, 5, 130)]
+
+
+def blur_reference(src, sigma, ksize):
+    """Return the formula of the docstring, in float64."""
+    radius = ksize // 2
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    done = src.astype(float)
+    for axis in (0, 1):
+        widths = [(0, 0)] * 3
+        widths[axis] = (radius, radius)
+        padded = np.pad(done, widths, mode="reflect")  # NumPy's name for reflect_101
+        done = np.apply_along_axis(np.convolve, axis, padded, weights, mode="valid")
+    return done
+
+
+@pytest.mark.parametrize(("sigma", "ksize"), [(0.5, 3), (1.3, 9), (3.0, 21), (2.0, 5)])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blur_is_the_formula_of_the_docstring(make_pixels, run, dtype, shape, sigma, ksize):
+    src = make_pixels(shape, dtype)
+    out = run(ops.GaussianBlur(), src, {"sigma": sigma, "ksize": ksize})
+    error = np.abs(out - blur_reference(src, sigma, ksize)).max()
+    assert error <= {"uint8": 0.501, "uint16": 0.52, "float32": 1e-6}[dtype]
+
+
+@pytest.mark.parametrize("params", [{"sigma": 0.0, "ksize": 7}, {"sigma": 2.0, "ksize": 1}])
+@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_width_is_identity(make_pixels, run, dtype, channels, params):
+    src = make_pixels((9, 8, channels), dtype)
+    np.testing.assert_array_equal(run(ops.GaussianBlur(), src, params), src)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_a_flat_image_stays_flat_and_in_range(run, dtype, channels):
+    src = np.full((12, 15, channels), MAX_VALUE[dtype], dtype)
+    out = run(ops.GaussianBlur(), src, {"sigma": 3.0, "ksize": 21})  # weights add up to 1 + 1e-7
+    assert out.max() <= MAX_VALUE[dtype]
+    np.testing.assert_allclose(out, src, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_blur_of_a_view_is_that_of_a_copy(make_pixels, run, dtype, channels):
+    # A view into a larger image: what lies around it must not bleed in.
+    view = make_pixels((24, 20, channels), dtype)[4:-4, 18:2:-1]
+    params = {"sigma": 1.5, "ksize": 11}
+    op = ops.GaussianBlur()
+    np.testing.assert_array_equal(run(op, view, params), run(op, np.ascontiguousarray(view), params))
+
+
+def draw(op, n=2000):
+    rng = np.random.default_rng(0)
+    return [op.sample_params(rng, Frame(8, 8, 3, "uint8")) for _ in range(n)]
+
+
+def test_by_default_the_size_follows_from_sigma():
+    draws = draw(ops.GaussianBlur())
+    sigmas = [d["sigma"] for d in draws]
+    assert 0.5 <= min(sigmas) < 0.51
+    assert 2.99 < max(sigmas) <= 3
+    assert all(d["ksize"] == 2 * int(np.floor(3.5 * d["sigma"])) + 1 for d in draws)
+    assert {type(d["ksize"]) for d in draws} == {int}
+
+
+def test_sizes_are_drawn_evenly_from_the_odd_numbers_of_the_range():
+    sizes = [d["ksize"] for d in draw(ops.GaussianBlur(blur_limit=(3, 9)))]
+    values, counts = np.unique(sizes, return_counts=True)
+    assert values.tolist() == [3, 5, 7, 9]
+    assert counts.min() > 400  # of 500 expected
+
+
+def test_zero_in_a_range_of_sizes_takes_the_size_from_sigma():
+    sizes = {d["ksize"] for d in draw(ops.GaussianBlur(blur_limit=3, sigma_limit=(3, 3)))}
+    assert sizes == {21, 1, 3}
+
+
+def test_single_limits_start_at_zero():
+    assert ops.GaussianBlur(blur_limit=7, sigma_limit=2) == ops.GaussianBlur((0, 7), (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"blur_limit": 4},
+            r"blur_limit=4\): expected kernel sizes in pixels, each 0 or odd: .*got 4 \(int\)",
+        ),
+        ({"blur_limit": (3, 6)}, r"each 0 or odd.*got \(3, 6\) \(tuple\)"),
+        ({"blur_limit": (3, 5.5)}, r"got \(3, 5.5\)"),
+        ({"blur_limit": -3}, r"got -3"),
+        ({"sigma_limit": (-1, 1)}, r"sigma_limit=\(-1, 1\)\): expected pixels, at least 0.*got \(-1, 1\)"),
+        ({"sigma_limit": "soft"}, r"got 'soft' \(str\)"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(RecipeError, match=message):
+        ops.GaussianBlur(**fields)
+
+
+def test_blur_travels(check_travels):
+    check_travels(ops.GaussianBlur())
+    check_travels(ops.GaussianBlur(blur_limit=[3, 7], sigma_limit=1.5))
