@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kaleidoscope import cluster, errors, ops, samples
-    from kaleidoscope.bag import AugmentedBag, ImageBag, augment, read_images
+    from kaleidoscope.augmented import AugmentedBag, augment
+    from kaleidoscope.bag import ImageBag, read_images
     from kaleidoscope.display import ContactSheet
     from kaleidoscope.record import ImageRecord
     from kaleidoscope.replay import replay
@@ -44,13 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AugmentedBag": "bag",
+    "AugmentedBag": "augmented",
     "ContactSheet": "display",
     "ImageBag": "bag",
     "ImageRecord": "record",
     "Report": "report",
     "WriteRun": "writing",
-    "augment": "bag",
+    "augment": "augmented",
     "read_images": "bag",
     "read_manifest": "tables",
     "replay": "replay",

@@ -14,7 +14,6 @@ from kaleidoscope.codecs import Encoder
 from kaleidoscope.plan import Plan
 from kaleidoscope.randomness import stream
 from kaleidoscope.recipe import canonical, to_spec
-from kaleidoscope.tree import MAX_LEAVES
 
 OnError = Literal["record", "raise"]
 
@@ -70,6 +69,13 @@ class Job:
         order = stream(self.seed, key, "*sample*").permutation(len(variants))
         return tuple(variants[place] for place in sorted(order[: self.picks]))
 
+    @property
+    def per_image(self) -> int:
+        """How many outputs each image has."""
+        if self.only is not None:
+            return len(self.only)
+        return min(len(self.plan.tree), self.picks or len(self.plan.tree))
+
     @cached_property
     def leaf_ids(self) -> dict[str, str]:
         """Variant to ``recipe_id``: a hash of its own chain from root to leaf, seed, encoder and device."""
@@ -87,8 +93,7 @@ class Job:
     @property
     def block_images(self) -> int:
         """How many images a block has: from the number of variants and the format only."""
-        variants = min(len(self.plan.tree), self.picks or MAX_LEAVES)
-        return max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // variants)
+        return max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // self.per_image)
 
     def __dask_tokenize__(self) -> object:
         """Name it for Dask by what it says, not by its objects."""

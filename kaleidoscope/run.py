@@ -182,10 +182,9 @@ def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bo
     inputs, changed = _assign_blocks(state, wanted, job.block_images)
     blocks, leaf_sets = _blocks_left(store, state, job, wanted, inputs)
     variants = len(job.plan.tree)
-    per_image = min(variants, job.picks or variants)
     asked = sum(block.outputs(variants) for block in blocks)
     files = _record_files(state, job, changed, leaf_sets)
-    return Work(mark, files, blocks, len(wanted) * per_image - asked)
+    return Work(mark, files, blocks, len(wanted) * job.per_image - asked)
 
 
 def _check_extends(store: Store, state: TargetState, job: Job) -> None:

@@ -100,6 +100,11 @@ class WriteRun(DaskMethodsMixin):
         """Name the target."""
         return f"WriteRun<{self.store.url}>"
 
+    @property
+    def left(self) -> int:
+        """How many outputs computing it now would write; 0 once everything is there."""
+        return self._planned().outputs
+
     def compute(self, *, progress: bool | None = None, **kwargs: Any) -> Report:
         """Write what is left to write, and wait for it.
 

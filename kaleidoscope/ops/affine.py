@@ -147,8 +147,7 @@ def _borderless(width: int, height: int, angle: float) -> tuple[int, int]:
     """
     cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     short, long = sorted((width, height))
-    # At 45 degrees the two conditions are parallel lines, and their crossing is a division by zero.
-    if short <= 2 * sin * cos * long or abs(cos - sin) < 1e-10:
+    if short <= 2 * sin * cos * long:  # also wherever cos == sin, and the other case would divide by zero
         along, across = short / (2 * sin), short / (2 * cos)
         a, b = (along, across) if width >= height else (across, along)
     else:

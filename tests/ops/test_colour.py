@@ -75,6 +75,22 @@ def test_hsv_saturates(run, dtype):
     np.testing.assert_array_equal(out, np.array([[[1, 0, 0]]]) * MAX_VALUE[dtype])
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 4), (9, 1, 3)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hsv_reaches_the_smallest_images(make_pixels, run, dtype, shape):
+    src = make_pixels(shape, dtype, seed=3)
+    out = run(ops.HueSaturationValue(), src, hsv(10.0, 20.0, -30.0))
+    error = 255 * np.abs(out[..., :3] / MAX_VALUE[dtype] - hsv_reference(src, 10.0, 20.0, -30.0))
+    assert error.max() <= HSV_ERROR[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hsv_of_a_large_image_is_that_of_its_parts(make_pixels, run, dtype):
+    src, op, params = make_pixels((301, 300, 4), dtype), ops.HueSaturationValue(), hsv(12.0, -20.0, 8.0)
+    parts = [run(op, src[:120].copy(), params), run(op, src[120:].copy(), params)]
+    np.testing.assert_array_equal(run(op, src, params), np.concatenate(parts))
+
+
 @pytest.mark.parametrize("shifts", [(33, 200, 200), (-33, -200, 100), (0, 1, -1)])
 def test_hsv_stays_in_range(make_pixels, run, shifts):
     out = run(ops.HueSaturationValue(), make_pixels((300, 300, 3), "float32"), hsv(*shifts))

@@ -1,0 +1,326 @@
+"""The bag of variants, and the door to it: what `kaleidoscope.augment` returns."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+from dask.bag import Bag, from_sequence
+from dask.bag.core import reify
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from dask.utils import format_bytes
+
+from kaleidoscope.augmentation import Augmentation, as_record
+from kaleidoscope.bag import ImageBag, StreamingBag, decoded_bytes, packs_for, read_images
+from kaleidoscope.codecs import Encoder
+from kaleidoscope.display import ContactSheet, contact_sheet
+from kaleidoscope.errors import RecipeError
+from kaleidoscope.job import Job, OnError
+from kaleidoscope.ops.combine import as_recipe
+from kaleidoscope.plan import make_plan
+from kaleidoscope.record import ImageRecord
+from kaleidoscope.sources import Listing, Url
+from kaleidoscope.tree import grow
+from kaleidoscope.writing import WriteRun
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class AugmentedBag(StreamingBag):
+    """A lazy bag of the variants of each image, as `kaleidoscope.augment` returns it.
+
+    It computes to a list of `ImageRecord`: dataset order, then tree order. What is derived from it (`map`, `filter`,
+    ...) is a `StreamingBag`: one variant at a time goes through.
+
+    Attributes
+    ----------
+    source : Listing or Bag
+        The images.
+    augmentation : Augmentation
+        What is made of them.
+    """
+
+    source: Listing | Bag
+    augmentation: Augmentation
+
+    def __new__(cls, graph: Any, name: str, npartitions: int, source: Any = None, *_: Any) -> Any:
+        """Make a plain streaming bag where Dask derives one by ``type(self)(graph, name, npartitions)``."""
+        return object.__new__(cls) if source is not None else StreamingBag(graph, name, npartitions)
+
+    def __init__(
+        self, graph: Any, name: str, npartitions: int, source: Listing | Bag, augmentation: Augmentation
+    ) -> None:
+        super().__init__(graph, name, npartitions)
+        self.source = source
+        self.augmentation = augmentation
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with what it is made of."""
+        return AugmentedBag, (self.dask, self.name, self.npartitions, self.source, self.augmentation)
+
+    def _rebuild(self, dsk: Any, *, rename: Mapping[str, str] | None = None) -> AugmentedBag:
+        name = (rename or {}).get(self.name, self.name)
+        return AugmentedBag(dsk, name, self.npartitions, self.source, self.augmentation)
+
+    def __repr__(self) -> str:
+        """Name the number of variants."""
+        images = f"{len(self.source.entries)} images" if isinstance(self.source, Listing) else "images of a bag"
+        return f"AugmentedBag<{images} x {self.job.per_image} variants, npartitions={self.npartitions}>"
+
+    __str__ = __repr__
+
+    @property
+    def job(self) -> Job:
+        """What is made of each image."""
+        return self.augmentation.job
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of the variants, in tree order."""
+        return self.job.plan.tree.variants
+
+    def explain(self) -> str:
+        """Return the variant tree as it will be run: what is shared, what is one warp, what each step takes."""
+        return self.job.plan.explain()
+
+    def compute(self, **kwargs: Any) -> list[ImageRecord]:
+        """Return all variants of all images, in memory.
+
+        Parameters
+        ----------
+        **kwargs
+            As for any Dask collection: ``scheduler="sync"``, ``optimize_graph=False``.
+
+        Returns
+        -------
+        list of ImageRecord
+            Dataset order, then tree order. A variant that failed has no ``pixels`` but an ``error``.
+
+        Warns
+        -----
+        ResourceWarning
+            If they will probably not fit into the memory that is free.
+        """
+        if isinstance(self.source, Listing):
+            need = sum(map(decoded_bytes, self.source.entries)) * self.job.per_image
+            free = psutil.virtual_memory().available
+            if need > free:
+                warnings.warn(
+                    f"these variants take about {format_bytes(need)}, and {format_bytes(free)} are free: use "
+                    ".write(url), or .map(f) with a function that returns something small",
+                    ResourceWarning,
+                    stacklevel=2,
+                )
+        records: list[ImageRecord] = super().compute(**kwargs)
+        return records
+
+    def sample(self, n: int) -> AugmentedBag:
+        """Return a bag of `n` variants of each image, drawn for each image; more of them include fewer.
+
+        Raises
+        ------
+        RecipeError
+            If `n` is not a whole number of at least 1.
+        """
+        if type(n) is not int or n < 1:
+            raise RecipeError(f"sample(n={n!r}): expected how many variants of each image, at least 1, got {n!r}")
+        return _augmented(self.source, replace(self.augmentation, job=replace(self.job, picks=n)))
+
+    def preview(self, n: int = 4, *, variants: int = 8) -> ContactSheet:
+        """Make some variants of the first images, now, and show them; nothing is written.
+
+        Parameters
+        ----------
+        n : int
+            Images.
+        variants : int
+            Of each, spread evenly over the tree.
+
+        Returns
+        -------
+        ContactSheet
+            Shows itself in a notebook; ``.save(path)`` writes a PNG.
+        """
+        names = self.variants
+        count = min(variants, len(names))
+        shown = tuple(names[round(i * (len(names) - 1) / max(count - 1, 1))] for i in range(count))
+        augmentation = replace(self.augmentation, job=replace(self.job, picks=None, only=shown))
+        first = self._first(n)
+        name = "preview-" + tokenize(augmentation, [record.key for record in first])
+        graph = {(name, i): (_variants_of, augmentation, record) for i, record in enumerate(first)}
+        made = StreamingBag(graph, name, len(first)).compute()
+        rows: dict[str, list[tuple[str, NDArray[Any] | None]]] = {record.key: [] for record in first}
+        for record in made:
+            rows[record.key].append((record.variant, record.pixels))
+        return contact_sheet(list(rows.items()), columns=count)
+
+    def _first(self, n: int) -> list[ImageRecord]:
+        if isinstance(self.source, Listing):
+            return replace(self.source, entries=self.source.entries[:n]).records()
+        bag, partitions = self.source, 1
+        found = bag.take(n, npartitions=1, warn=False)
+        while len(found) < n and partitions < bag.npartitions:
+            partitions = min(4 * partitions, bag.npartitions)
+            found = bag.take(n, npartitions=partitions, warn=False)
+        return [as_record(item, self.augmentation.root, self.augmentation.storage_options) for item in found]
+
+    def write(
+        self,
+        url: Url,
+        *,
+        format: str = "jpg",  # noqa: A002 - the field's word for it
+        quality: int = 95,
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> WriteRun:
+        """Return the lazy write of every variant to a folder or bucket; ``.compute()`` does it.
+
+        A run that was stopped anywhere goes on where it stopped; one that is repeated finds everything there. New
+        images and ops added at the end of the recipe extend what is there.
+
+        Parameters
+        ----------
+        url : str or path
+            The target: a folder or any fsspec URL.
+        format : str
+            ``jpg``, ``png``, ``webp``, ``tiff`` or ``npy``. An image that it cannot hold (16 bit as ``jpg``) is a
+            failed row in the manifest, never converted silently.
+        quality : int
+            Of ``jpg`` and ``webp``, 1 to 100.
+        overwrite : bool
+            Delete first what the manifest of the target lists.
+        storage_options : mapping, optional
+            What fsspec needs to open the target; by default what the source was opened with.
+
+        Returns
+        -------
+        WriteRun
+            A Dask collection; computes to a `Report`.
+
+        Raises
+        ------
+        RecipeError
+            For an unknown format or quality, two images with the same outputs, or a target equal to or inside the
+            source.
+        """
+        job = replace(self.job, encoder=Encoder(format, quality=quality))
+        return WriteRun(
+            self.source,
+            replace(self.augmentation, job=job),
+            os.fspath(url),
+            storage_options=storage_options,
+            overwrite=overwrite,
+        )
+
+
+def augment(
+    dataset: Any,
+    ops: Any,
+    to: Url | None = None,
+    *,
+    seed: int = 0,
+    on_error: OnError = "record",
+    device: str = "cpu",
+    **write_options: Any,
+) -> AugmentedBag | WriteRun:
+    """Return the lazy bag of the variants of each image; with `to`, the lazy write of them.
+
+    Parameters
+    ----------
+    dataset : ImageBag, Bag, URL, list of URLs, or arrays
+        The images. Elements of a `dask.bag.Bag` are URLs, `ImageRecord`s or (key, array) pairs; arrays have shape
+        (H, W) or (H, W, C), RGB.
+    ops : list, op or combinator
+        A list is a power set: every op on or off, in order, so that 6 ops give 64 variants.
+    to : str or path, optional
+        Where to write; see `AugmentedBag.write`, which takes the `write_options`.
+    seed : int
+        Another seed gives other draws; the same one gives the same bytes, however the work is spread.
+    on_error : str
+        ``record``: an image that fails is rows in the manifest, the others go on. ``raise``: it ends the run.
+    device : str
+        ``cpu``.
+
+    Returns
+    -------
+    AugmentedBag or WriteRun
+
+    Raises
+    ------
+    RecipeError
+        For a dataset, recipe, seed or option that makes no sense.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops, samples
+    >>> augment(samples.folder(), [ops.HorizontalFlip(), ops.Rotate(limit=15)], seed=7)
+    AugmentedBag<6 images x 4 variants, npartitions=1>
+    """
+    if type(seed) is not int or not -(2**63) <= seed < 2**63:
+        raise RecipeError(f"seed: expected a whole number of at most 64 bits, got {seed!r}")
+    if on_error not in {"record", "raise"}:
+        raise RecipeError(f"on_error: expected 'record' or 'raise', got {on_error!r}")
+    if device != "cpu":
+        raise RecipeError(f"device: expected 'cpu', got {device!r}")
+    if to is None and write_options:
+        raise RecipeError(f"{', '.join(write_options)}: what to do with it is only known with to=URL")
+    job = Job(make_plan(grow(as_recipe(ops))), seed, on_error=on_error)
+    options = getattr(getattr(dataset, "listing", None), "storage_options", {})
+    views = _augmented(_as_source(dataset), Augmentation(job, None, options))
+    return views if to is None else views.write(to, **write_options)
+
+
+def _as_source(dataset: Any) -> ImageBag | Bag:
+    """Return anything that `augment` takes as a bag."""
+    if isinstance(dataset, AugmentedBag):
+        raise RecipeError(
+            "these are variants already, and several of them have the same key: put all ops into one recipe, such as "
+            "Sequential(PowerSet(...), Repeat(...))"
+        )
+    if isinstance(dataset, Bag):
+        return dataset
+    if isinstance(dataset, str | os.PathLike):
+        return read_images(dataset)
+    if isinstance(dataset, np.ndarray) and dataset.ndim != 4:
+        raise RecipeError(
+            f"expected images, got one array of shape {dataset.shape}: pass a list of arrays, each of shape (H, W) or "
+            "(H, W, C), or one of shape (N, H, W, C)"
+        )
+    if not isinstance(dataset, Iterable):
+        raise RecipeError(f"expected images, got {dataset!r} ({type(dataset).__name__})")
+    items = list(dataset)
+    if not items:
+        raise RecipeError("expected images, got none")
+    if all(isinstance(item, str | os.PathLike) for item in items):
+        return read_images(items)
+    named = [(f"{i:06d}", item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items)]
+    records = [as_record(item, None, {}) for item in named]
+    return from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1)))
+
+
+def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:
+    """Build the bag of variants; keys-only sources are cut anew, so that a partition's variants fit into memory."""
+    below: list[Bag] = []
+    if isinstance(source, ImageBag):
+        size, source = source.partition_size, source.listing
+        partitions: list[Any] = source.pack(size) if size else packs_for(source, augmentation.job.per_image)
+    elif isinstance(source, Listing):
+        partitions = packs_for(source, augmentation.job.per_image)
+    else:
+        partitions, below = source.__dask_keys__(), [source]
+    name = "variants-" + tokenize(source, augmentation, len(partitions))
+    # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
+    tasks = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
+    return AugmentedBag(graph, name, len(tasks), source, augmentation)
+
+
+def _variants_of(augmentation: Augmentation, record: ImageRecord) -> list[ImageRecord]:
+    return list(augmentation([record]))
