@@ -71,7 +71,9 @@ class AugmentedBag(StreamingBag):
 
     def __repr__(self) -> str:
         """Name the number of variants."""
-        images = f"{len(self.source.entries)} images" if isinstance(self.source, Listing) else "images of a bag"
+        images = (
+            f"{len(self.source.entries)} images" if isinstance(self.source, Listing) else "images of a bag"
+        )
         return f"AugmentedBag<{images} x {self.job.per_image} variants, npartitions={self.npartitions}>"
 
     __str__ = __repr__
@@ -130,7 +132,9 @@ class AugmentedBag(StreamingBag):
             If `n` is not a whole number of at least 1.
         """
         if type(n) is not int or n < 1:
-            raise RecipeError(f"sample(n={n!r}): expected how many variants of each image, at least 1, got {n!r}")
+            raise RecipeError(
+                f"sample(n={n!r}): expected how many variants of each image, at least 1, got {n!r}"
+            )
         return _augmented(self.source, replace(self.augmentation, job=replace(self.job, picks=n)))
 
     def preview(self, n: int = 4, *, variants: int = 8) -> ContactSheet:

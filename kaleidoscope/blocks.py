@@ -155,9 +155,7 @@ def open_run(order: Order) -> OpenRun:
     return OpenRun(order.job, lease, time.time())
 
 
-def write_blocks(
-    run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]
-) -> Totals:
+def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) -> Totals:
     """Make, encode and write the variants of some blocks, and commit each with its manifest part.
 
     Parameters
@@ -176,10 +174,12 @@ def write_blocks(
     """
     by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
     with one_thread_per_task():
-        return sum_totals([
-            _committed(run, block) or _write_block(run, block, packed.storage_options, by_key)
-            for block in packed.blocks()
-        ])
+        return sum_totals(
+            [
+                _committed(run, block) or _write_block(run, block, packed.storage_options, by_key)
+                for block in packed.blocks()
+            ]
+        )
 
 
 def close_run(run: OpenRun, totals: Sequence[Totals]) -> Totals:

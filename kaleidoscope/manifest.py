@@ -39,7 +39,9 @@ COLUMNS = {
     "environment": "string",
 }
 
-_PART = re.compile(r"(?P<block>\d{8})\.(?P<serial>\d{3})\.(?P<inputs>[0-9a-f]{8})\.(?P<leaves>\w+)\.(?P<end>\w+)\.parquet")
+_PART = re.compile(
+    r"(?P<block>\d{8})\.(?P<serial>\d{3})\.(?P<inputs>[0-9a-f]{8})\.(?P<leaves>\w+)\.(?P<end>\w+)\.parquet"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -133,7 +135,8 @@ def to_parquet(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) ->
     import pyarrow.parquet as pq
 
     arrays = {
-        name: pa.array([r[name] for r in rows], type=pa.type_for_alias(kind)) for name, kind in columns.items()
+        name: pa.array([r[name] for r in rows], type=pa.type_for_alias(kind))
+        for name, kind in columns.items()
     }
     buffer = io.BytesIO()
     pq.write_table(pa.table(arrays), buffer, compression="zstd")

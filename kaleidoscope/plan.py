@@ -117,14 +117,14 @@ class Plan:
 def make_plan(tree: VariantTree) -> Plan:
     """Decide from the recipe alone how every node gets its pixels.
 
-    Examples
-    --------
-    >>> from kaleidoscope import ops
-    >>> from kaleidoscope.recipe import to_spec
-from kaleidoscope.tree import grow
-    >>> plan = make_plan(grow(ops.Sequential(ops.HorizontalFlip(), ops.Rotate(), ops.GaussianBlur())))
-    >>> dict(plan.applications)
-    {'warp': 1, 'kernel': 1}
+        Examples
+        --------
+        >>> from kaleidoscope import ops
+        >>> from kaleidoscope.recipe import to_spec
+    from kaleidoscope.tree import grow
+        >>> plan = make_plan(grow(ops.Sequential(ops.HorizontalFlip(), ops.Rotate(), ops.GaussianBlur())))
+        >>> dict(plan.applications)
+        {'warp': 1, 'kernel': 1}
     """
     return Plan(tree, _plan(tree.root, (), None))
 

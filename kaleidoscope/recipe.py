@@ -24,9 +24,7 @@ def to_spec(part: Part) -> dict[str, Any]:
     """
     settings = {name: _plain(value) for name, value in part.settings().items()}
     if isinstance(part, Branch):
-        settings["branches"] = {
-            label: to_spec(p) for label, p in zip(part.labels, part.parts, strict=True)
-        }
+        settings["branches"] = {label: to_spec(p) for label, p in zip(part.labels, part.parts, strict=True)}
     elif isinstance(part, Combinator):
         settings["parts"] = [to_spec(inner) for inner in part.parts]
     return {type(part).__name__: settings}

@@ -71,7 +71,10 @@ class Report:
             ("inputs", f"{self.inputs:,}"),
             ("outputs", f"{self.outputs:,}{rate}"),
             ("skipped", f"{self.skipped:,} were there already" if self.skipped else "0"),
-            ("failed", f"{self.failed:,} input{'s' * (self.failed != 1)}, see .errors" if self.failed else "0"),
+            (
+                "failed",
+                f"{self.failed:,} input{'s' * (self.failed != 1)}, see .errors" if self.failed else "0",
+            ),
             ("bytes", format_bytes(self.bytes)),
             ("seconds", f"{self.seconds:.1f}"),
             ("target", self.url),

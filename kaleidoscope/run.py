@@ -197,7 +197,11 @@ def _check_extends(store: Store, state: TargetState, job: Job) -> None:
     gone = [v for v, leaf_id in state.leaf_ids.items() if job.leaf_ids.get(v) != leaf_id]
     if gone:
         missing = [variant for variant in gone if variant not in job.leaf_ids]
-        what = f"variants this recipe has not: {missing[:5]}" if missing else f"variants made otherwise: {gone[:5]}"
+        what = (
+            f"variants this recipe has not: {missing[:5]}"
+            if missing
+            else f"variants made otherwise: {gone[:5]}"
+        )
         more = len(missing or gone) - 5
         raise _another_recipe(store, what + (f" and {more} more" if more > 0 else ""))
 
@@ -327,5 +331,3 @@ def delete_outputs(store: Store) -> None:
     inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]
     store.delete([f"{PARTS}/{name}" for name in parts] + [f"{RECORD_FOLDER}/{name}" for name in inputs])
     store.delete([RUN_RECORD])
-
-

@@ -85,7 +85,8 @@ class Listing:
     def records(self) -> list[ImageRecord]:
         """Return a record for every image, without pixels."""
         return [
-            ImageRecord(e.key, source=Source(e.url, e.size, e.etag, self.storage_options)) for e in self.entries
+            ImageRecord(e.key, source=Source(e.url, e.size, e.etag, self.storage_options))
+            for e in self.entries
         ]
 
     def pack(self, size: int) -> list[PackedKeys]:
@@ -114,7 +115,9 @@ class PackedKeys:
     @classmethod
     def of(cls, entries: Sequence[Entry], storage_options: Mapping[str, Any]) -> PackedKeys:
         """Compress entries."""
-        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
+        columns = [
+            list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)
+        ]
         return cls(zlib.compress(json.dumps(columns).encode()), storage_options)
 
     def listing(self) -> Listing:
@@ -166,7 +169,9 @@ def list_images(
     given = list(urls)
     for url in given:
         if not isinstance(url, str | os.PathLike):
-            raise RecipeError(f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them")
+            raise RecipeError(
+                f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them"
+            )
     return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), "", options)
 
 
@@ -212,7 +217,9 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
     A remote one would cost a request each; it is met when it is read. So is a file that is not there.
     """
     fs, path = filesystem(url, storage_options)
-    key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
+    key = (
+        _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
+    )
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)

@@ -27,9 +27,7 @@ _serial = itertools.count()
 _process = uuid.uuid4().hex[:8]
 
 
-def filesystem(
-    url: str, storage_options: Mapping[str, Any] | None = None
-) -> tuple[AbstractFileSystem, str]:
+def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
     """Return the fsspec filesystem of a URL, and the URL's path on it.
 
     Raises

@@ -181,7 +181,9 @@ def _attach(start: Node, place: _Place) -> list[Node]:
             return _unique(end for label, inner in pairs for end in _attach(start.child(label, None), inner))
         case Repeat(n=n):
             labels = [str(i) for i in range(1, n + 1)]
-            return _unique(end for label in labels for end in _attach(start.child(label, None), place.inside[0]))
+            return _unique(
+                end for label in labels for end in _attach(start.child(label, None), place.inside[0])
+            )
         case other:
             raise RecipeError(f"{type(other).__name__} is no op and no combinator of this version")
 

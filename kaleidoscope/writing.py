@@ -209,7 +209,9 @@ class WriteRun(DaskMethodsMixin):
         layers: dict[str, Any] = {name: MaterializedLayer(tasks, annotations=self._annotations or None)}
         needs: dict[str, set[str]] = {name: set()}
         if below and isinstance(self.source, Bag):
-            optimized = self.source.__dask_optimize__(self.source.__dask_graph__(), self.source.__dask_keys__())
+            optimized = self.source.__dask_optimize__(
+                self.source.__dask_graph__(), self.source.__dask_keys__()
+            )
             if not isinstance(optimized, HighLevelGraph):
                 optimized = HighLevelGraph.from_collections(self.source.name, optimized)
             layers.update(optimized.layers)

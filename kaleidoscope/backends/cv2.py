@@ -106,9 +106,7 @@ class Cv2Backend:
         return out
 
 
-def _warp(
-    src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling, out: NDArray[Any]
-) -> None:
+def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling, out: NDArray[Any]) -> None:
     if max(src.shape[:2]) > MAX_SIDE:
         raise OpError(f"OpenCV warps images of at most {MAX_SIDE} pixels a side, got {Frame.of(src)}")
     channels = src.shape[2]
