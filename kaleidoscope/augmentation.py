@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from kaleidoscope.backends.cv2 import Cv2Backend
-from kaleidoscope.errors import KaleidoscopeError, RecipeError
+from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
-from kaleidoscope.read import load, pixels_of
-from kaleidoscope.record import ImageRecord, Source
+from kaleidoscope.read import as_record, load, pixels_of
+from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
-from kaleidoscope.sources import PackedKeys, entry_of, unpack
+from kaleidoscope.sources import PackedKeys, unpack
 from kaleidoscope.walk import walk
 
 
@@ -77,42 +74,4 @@ class Augmentation:
                 variant=outcome.variant,
                 source=record.source,
                 error=outcome.error,
-            )
-
-
-def as_record(item: object, root: str | None, storage_options: Mapping[str, Any]) -> ImageRecord:
-    """Return an element of a bag as a record.
-
-    Parameters
-    ----------
-    item : ImageRecord, str, path, or (str, ndarray)
-        A record, a URL, or a key with pixels.
-    root : str or None
-        What a URL's key is relative to.
-    storage_options : mapping
-        What fsspec needs to open a URL.
-
-    Raises
-    ------
-    RecipeError
-        If it is something else.
-    """
-    match item:
-        case ImageRecord():
-            if item.targets is not None:
-                raise RecipeError("targets do not move with the pixels in this version", key=item.key)
-            return item
-        case str() | os.PathLike():
-            entry = entry_of(os.fspath(item), root, storage_options)
-            return ImageRecord(entry.key, source=Source(entry.url, entry.size, entry.etag, storage_options))
-        case (str(key), np.ndarray() as pixels):
-            return ImageRecord(key, pixels[..., np.newaxis] if pixels.ndim == 2 else pixels)
-        case np.ndarray():
-            raise RecipeError(
-                "the arrays of a bag have no keys, which every draw depends on: make them (key, array) pairs, "
-                "or pass a list of arrays"
-            )
-        case other:
-            raise RecipeError(
-                f"expected a URL, an ImageRecord or a (key, array) pair in the bag, got {type(other).__name__}"
             )

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import psutil
@@ -16,7 +16,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import format_bytes
 
-from kaleidoscope.augmentation import Augmentation, as_record
+from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.bag import ImageBag, StreamingBag, decoded_bytes, packs_for, read_images
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
@@ -24,6 +24,7 @@ from kaleidoscope.errors import RecipeError
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
+from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.sources import Listing, Url
 from kaleidoscope.tree import grow
@@ -71,9 +72,7 @@ class AugmentedBag(StreamingBag):
 
     def __repr__(self) -> str:
         """Name the number of variants."""
-        images = (
-            f"{len(self.source.entries)} images" if isinstance(self.source, Listing) else "images of a bag"
-        )
+        images = f"{len(self.source.entries)} images" if isinstance(self.source, Listing) else "images of a bag"
         return f"AugmentedBag<{images} x {self.job.per_image} variants, npartitions={self.npartitions}>"
 
     __str__ = __repr__
@@ -132,9 +131,7 @@ class AugmentedBag(StreamingBag):
             If `n` is not a whole number of at least 1.
         """
         if type(n) is not int or n < 1:
-            raise RecipeError(
-                f"sample(n={n!r}): expected how many variants of each image, at least 1, got {n!r}"
-            )
+            raise RecipeError(f"sample(n={n!r}): expected how many variants of each image, at least 1, got {n!r}")
         return _augmented(self.source, replace(self.augmentation, job=replace(self.job, picks=n)))
 
     def preview(self, n: int = 4, *, variants: int = 8) -> ContactSheet:
@@ -158,7 +155,7 @@ class AugmentedBag(StreamingBag):
         augmentation = replace(self.augmentation, job=replace(self.job, picks=None, only=shown))
         first = self._first(n)
         name = "preview-" + tokenize(augmentation, [record.key for record in first])
-        graph = {(name, i): (_variants_of, augmentation, record) for i, record in enumerate(first)}
+        graph: dict[Any, Any] = {(name, i): (_variants_of, augmentation, record) for i, record in enumerate(first)}
         made = StreamingBag(graph, name, len(first)).compute()
         rows: dict[str, list[tuple[str, NDArray[Any] | None]]] = {record.key: [] for record in first}
         for record in made:
@@ -179,7 +176,7 @@ class AugmentedBag(StreamingBag):
         self,
         url: Url,
         *,
-        format: str = "jpg",  # noqa: A002 - the field's word for it
+        format: str = "jpg",
         quality: int = 95,
         overwrite: bool = False,
         storage_options: Mapping[str, Any] | None = None,
@@ -222,6 +219,25 @@ class AugmentedBag(StreamingBag):
             storage_options=storage_options,
             overwrite=overwrite,
         )
+
+
+@overload
+def augment(
+    dataset: Any, ops: Any, to: None = None, *, seed: int = 0, on_error: OnError = "record", device: str = "cpu"
+) -> AugmentedBag: ...
+
+
+@overload
+def augment(
+    dataset: Any,
+    ops: Any,
+    to: Url,
+    *,
+    seed: int = 0,
+    on_error: OnError = "record",
+    device: str = "cpu",
+    **write_options: Any,
+) -> WriteRun: ...
 
 
 def augment(
@@ -306,12 +322,13 @@ def _as_source(dataset: Any) -> ImageBag | Bag:
         return read_images(items)
     named = [(f"{i:06d}", item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items)]
     records = [as_record(item, None, {}) for item in named]
-    return from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1)))
+    bag: Bag = from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1)))
+    return bag
 
 
 def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:
     """Build the bag of variants; keys-only sources are cut anew, so that a partition's variants fit into memory."""
-    below: list[Bag] = []
+    below: list[Any] = []
     if isinstance(source, ImageBag):
         size, source = source.partition_size, source.listing
         partitions: list[Any] = source.pack(size) if size else packs_for(source, augmentation.job.per_image)
@@ -321,7 +338,7 @@ def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> 
         partitions, below = source.__dask_keys__(), [source]
     name = "variants-" + tokenize(source, augmentation, len(partitions))
     # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
-    tasks = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
+    tasks: dict[Any, Any] = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
     return AugmentedBag(graph, name, len(tasks), source, augmentation)
 

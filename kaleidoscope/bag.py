@@ -68,9 +68,7 @@ class ImageBag(StreamingBag):
     listing: Listing
     partition_size: int | None
 
-    def __new__(
-        cls, graph: Any, name: str, npartitions: int, listing: Listing | None = None, **_: Any
-    ) -> Any:
+    def __new__(cls, graph: Any, name: str, npartitions: int, listing: Listing | None = None, **_: Any) -> Any:
         """Make a plain streaming bag where Dask derives one by ``type(self)(graph, name, npartitions)``."""
         return object.__new__(cls) if listing is not None else StreamingBag(graph, name, npartitions)
 
@@ -136,9 +134,7 @@ def read_images(
     ['astronaut.jpg', 'brick.png']
     """
     if partition_size is not None and (type(partition_size) is not int or partition_size < 1):
-        raise RecipeError(
-            f"partition_size: expected a number of images of at least 1, got {partition_size!r}"
-        )
+        raise RecipeError(f"partition_size: expected a number of images of at least 1, got {partition_size!r}")
     listing = list_images(urls, root=root, storage_options=storage_options)
     packs = listing.pack(partition_size or _KEYS_PER_PARTITION)
     name = "images-" + tokenize(listing, partition_size)

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from kaleidoscope.augmentation import as_record
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.lease import Lease, Owner, take_lease
-from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, from_parquet, row, to_parquet
-from kaleidoscope.read import load, pixels_of
+from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, Row, from_parquet, params_text, to_parquet
+from kaleidoscope.read import as_record, load, pixels_of
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import PARTS, BlockWork, delete_outputs, fingerprint
@@ -94,10 +93,11 @@ class Totals:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> Totals:
-        """Sum up the rows of a block."""
-        done = [r["bytes"] for r in rows if r["status"] == OK]
-        failed = {r["key"] for r in rows if r["status"] == FAILED}
+    def of(rows: Iterable[tuple[str, str, int | None]], counts: Mapping[str, int]) -> Totals:
+        """Sum up the rows of a block, each as key, status and bytes."""
+        rows = list(rows)
+        done = [size or 0 for _, status, size in rows if status == OK]
+        failed = {key for key, status, _ in rows if status == FAILED}
         return Totals(len(done), sum(done), len(failed), 0.0, counts)
 
 
@@ -194,7 +194,9 @@ def _committed(run: OpenRun, block: BlockWork) -> Totals | None:
     for part in (block.part, replace(block.part, failures=True)):
         data = run.store.read_if_there(f"{PARTS}/{part}")
         if data is not None:
-            return Totals.of(from_parquet(data, ["key", "status", "bytes"]).to_pylist(), {})
+            table = from_parquet(data)
+            columns = (table[name].to_pylist() for name in ("key", "status", "bytes"))
+            return Totals.of(zip(*columns, strict=True), {})
     return None
 
 
@@ -205,13 +207,13 @@ def _write_block(
     carried: Mapping[str, ImageRecord],
 ) -> Totals:
     backend = Cv2Backend()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with WriteBehind(run.store) as writer:
         for entry, wanted in block.entries:
             run.lease.renew()
             one = _OneImage(run, entry, storage_options, backend, writer)
             rows += one.rows(wanted, carried.get(entry.key))
-    totals = Totals.of(rows, dict(backend.counts))
+    totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
     if block.retry_only and totals.outputs == 0:
         return totals  # it failed before and it failed again: the rows that say so are there
     run.lease.check()
@@ -230,7 +232,7 @@ class _OneImage:
     backend: Cv2Backend
     writer: WriteBehind
 
-    def rows(self, wanted: Sequence[str] | None, carried: ImageRecord | None) -> Iterator[dict[str, Any]]:
+    def rows(self, wanted: Sequence[str] | None, carried: ImageRecord | None) -> Iterator[Row]:
         """Yield a row for each wanted variant, its output written."""
         job, key = self.run.job, self.entry.key
         outcomes: Iterable[Outcome]
@@ -256,18 +258,20 @@ class _OneImage:
         for outcome in outcomes:
             yield self._row(outcome, size)
 
-    def _row(self, outcome: Outcome, source_size: int | None) -> dict[str, Any]:
+    def _row(self, outcome: Outcome, source_size: int | None) -> Row:
         """Write an outcome; return its row."""
         job, key, variant = self.run.job, self.entry.key, outcome.variant
-        about = {
-            "key": key,
-            "variant": variant,
-            "seed": job.seed,
-            "recipe_id": job.leaf_ids[variant],
-            "lineage": outcome.lineage,
-            "source": (self.entry.url, source_size, self.entry.etag),
-            "environment": environment(),
-        }
+        row = Row(
+            key=key,
+            variant=variant,
+            params=params_text(outcome.lineage),
+            seed=job.seed,
+            recipe_id=job.leaf_ids[variant],
+            source=self.entry.url,
+            source_size=source_size,
+            source_etag=self.entry.etag,
+            environment=environment(),
+        )
         error = outcome.error
         if outcome.pixels is not None:
             frame = Frame.of(outcome.pixels)
@@ -278,14 +282,24 @@ class _OneImage:
             else:
                 name = output_name(key, variant, job.encoder.extension)
                 self.writer.write(name, data)
-                return row(**about, output=name, frame=frame, size=len(data), checksum=zlib.crc32(data))
+                return replace(
+                    row,
+                    status=OK,
+                    output=name,
+                    width=frame.width,
+                    height=frame.height,
+                    channels=frame.channels,
+                    dtype=frame.dtype,
+                    bytes=len(data),
+                    checksum=zlib.crc32(data),
+                )
         if error is None:
             error = OpError("no pixels came out", key=key, step=variant)
         if job.on_error == "raise":
             raise error
-        return row(**about, error=f"{type(error).__name__}: {error.message}", step=error.step)
+        return replace(row, error=f"{type(error).__name__}: {error.message}", step=error.step)
 
-    def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes | memoryview:
+    def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:
         scratch = self.backend.take(frame)
         try:
             data = self.run.job.encoder.encode(pixels, scratch)

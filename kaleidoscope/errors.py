@@ -73,9 +73,7 @@ class ResourceError(KaleidoscopeError, RuntimeError):
     """Work that landed where its resource is missing."""
 
 
-def _rebuild(
-    kind: type[KaleidoscopeError], message: str, key: str | None, step: str | None
-) -> KaleidoscopeError:
+def _rebuild(kind: type[KaleidoscopeError], message: str, key: str | None, step: str | None) -> KaleidoscopeError:
     return kind(message, key=key, step=step)
 
 

@@ -50,7 +50,7 @@ class Job:
 
     plan: Plan
     seed: int
-    encoder: Encoder = Encoder("jpg")
+    encoder: Encoder = Encoder("jpg")  # noqa: RUF009 - frozen: nothing can change it
     device: str = "cpu"
     on_error: OnError = "record"
     picks: int | None = None

@@ -6,10 +6,10 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kaleidoscope.recipe import canonical
-from kaleidoscope.record import Frame, Step
+from kaleidoscope.record import Step
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,45 +83,29 @@ class PartName:
         return cls(block, serial, match["inputs"], match["leaves"], match["end"] == FAILED)
 
 
-def row(
-    *,
-    key: str,
-    variant: str,
-    seed: int,
-    recipe_id: str,
-    lineage: Iterable[Step],
-    source: tuple[str, int | None, str],
-    environment: str,
-    output: str | None = None,
-    frame: Frame | None = None,
-    size: int | None = None,
-    checksum: int | None = None,
-    error: str | None = None,
-    step: str | None = None,
-) -> dict[str, Any]:
-    """Return one row of the manifest; without `error` the output exists."""
-    url, source_size, source_etag = source
-    return {
-        "key": key,
-        "output": output,
-        "variant": variant,
-        "status": OK if error is None else FAILED,
-        "error": error,
-        "step": step,
-        "params": params_text(lineage),
-        "seed": seed,
-        "recipe_id": recipe_id,
-        "width": frame.width if frame else None,
-        "height": frame.height if frame else None,
-        "channels": frame.channels if frame else None,
-        "dtype": frame.dtype if frame else None,
-        "bytes": size,
-        "checksum": checksum,
-        "source": url,
-        "source_size": source_size,
-        "source_etag": source_etag,
-        "environment": environment,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the manifest: what became of one variant of one image."""
+
+    key: str
+    variant: str
+    params: str
+    seed: int
+    recipe_id: str
+    source: str
+    source_size: int | None
+    source_etag: str
+    environment: str
+    status: str = FAILED
+    output: str | None = None
+    error: str | None = None
+    step: str | None = None
+    width: int | None = None
+    height: int | None = None
+    channels: int | None = None
+    dtype: str | None = None
+    bytes: int | None = None
+    checksum: int | None = None
 
 
 def params_text(lineage: Iterable[Step]) -> str:
@@ -129,13 +113,16 @@ def params_text(lineage: Iterable[Step]) -> str:
     return canonical([{"node": s.node, "op": s.op, "params": s.params} for s in lineage])
 
 
-def to_parquet(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> bytes:
-    """Return rows as the bytes of a Parquet file: equal rows give equal bytes (for one version of pyarrow)."""
+def to_parquet(rows: Sequence[object], columns: Mapping[str, str]) -> bytes:
+    """Return the bytes of a Parquet file of rows, which have the columns as attributes.
+
+    Equal rows give equal bytes, for one version of pyarrow.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrays = {
-        name: pa.array([r[name] for r in rows], type=pa.type_for_alias(kind))
+        name: pa.array([getattr(row, name) for row in rows], type=pa.type_for_alias(kind))
         for name, kind in columns.items()
     }
     buffer = io.BytesIO()

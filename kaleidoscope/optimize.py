@@ -64,9 +64,7 @@ def _by_key(graph: HighLevelGraph) -> dict[Hashable, Annotations]:
     }
 
 
-def _layers(
-    tasks: Mapping[Hashable, GraphNode], annotations: Mapping[Hashable, Annotations]
-) -> HighLevelGraph:
+def _layers(tasks: Mapping[Hashable, GraphNode], annotations: Mapping[Hashable, Annotations]) -> HighLevelGraph:
     """Group tasks into a layer for each set of annotations: that is how they travel to the scheduler."""
     groups: dict[str, dict[Hashable, GraphNode]] = defaultdict(dict)
     of_group: dict[str, Annotations | None] = {}

@@ -95,10 +95,10 @@ class Plan:
             A line for every node, of the first hundred.
         """
         counts, leaves = self.applications, len(self.tree)
-        made = ", ".join(f"{counts[how]} {how}{'s' * (counts[how] != 1)}" for how in sorted(counts)) or "none"
+        made = ", ".join(_number(counts[how], how) for how in sorted(counts)) or "none"
         lines = [
-            f"{leaves} variant{'s' * (leaves != 1)} of each image, of 1 decode and {leaves} encode{'s' * (leaves != 1)}",
-            f"{counts.total()} applications ({made}), in 1 segment on the CPU",
+            f"{_number(leaves, 'variant')} of each image: 1 decode, {_number(leaves, 'encode')}",
+            f"{_number(counts.total(), 'application')} ({made}) in 1 segment on the CPU",
             "",
         ]
         nodes = list(_with_bars(self.root, "", ""))
@@ -117,14 +117,13 @@ class Plan:
 def make_plan(tree: VariantTree) -> Plan:
     """Decide from the recipe alone how every node gets its pixels.
 
-        Examples
-        --------
-        >>> from kaleidoscope import ops
-        >>> from kaleidoscope.recipe import to_spec
-    from kaleidoscope.tree import grow
-        >>> plan = make_plan(grow(ops.Sequential(ops.HorizontalFlip(), ops.Rotate(), ops.GaussianBlur())))
-        >>> dict(plan.applications)
-        {'warp': 1, 'kernel': 1}
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.tree import grow
+    >>> plan = make_plan(grow(ops.Sequential(ops.HorizontalFlip(), ops.Rotate(), ops.GaussianBlur())))
+    >>> dict(plan.applications)
+    {'warp': 1, 'kernel': 1}
     """
     return Plan(tree, _plan(tree.root, (), None))
 
@@ -143,6 +142,10 @@ def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None) -> Pl
     settles = node.leaf or node.parent is None or how == "kernel" or any(c.needs_parent for c in children)
     spec = {} if op is None else to_spec(op)
     return PlannedNode(node, run, resampling, joins, settles, cast("How", how), spec, children)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _with_bars(planned: PlannedNode, bars: str, below: str) -> Iterator[tuple[PlannedNode, str]]:

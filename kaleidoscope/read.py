@@ -1,15 +1,19 @@
-"""A record's pixels: read from where it lies, decoded, checked; every way in ends here."""
+"""The way in: whatever a user hands over becomes a record, and a record gets its pixels."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kaleidoscope.codecs import decode
-from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
-from kaleidoscope.record import Frame, ImageRecord
+from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
+from kaleidoscope.record import Frame, ImageRecord, Source
+from kaleidoscope.sources import entry_of
 from kaleidoscope.storage import read_url
 
 if TYPE_CHECKING:
@@ -60,3 +64,41 @@ def pixels_of(record: ImageRecord) -> NDArray[Any]:
     except KaleidoscopeError as error:
         raise OpError(error.message, key=record.key, step="read") from None
     return record.pixels
+
+
+def as_record(item: object, root: str | None, storage_options: Mapping[str, Any]) -> ImageRecord:
+    """Return an element of a bag as a record.
+
+    Parameters
+    ----------
+    item : ImageRecord, str, path, or (str, ndarray)
+        A record, a URL, or a key with pixels.
+    root : str or None
+        What a URL's key is relative to.
+    storage_options : mapping
+        What fsspec needs to open a URL.
+
+    Raises
+    ------
+    RecipeError
+        If it is something else.
+    """
+    match item:
+        case ImageRecord():
+            if item.targets is not None:
+                raise RecipeError("targets do not move with the pixels in this version", key=item.key)
+            return item
+        case str() | os.PathLike():
+            entry = entry_of(os.fspath(item), root, storage_options)
+            return ImageRecord(entry.key, source=Source(entry.url, entry.size, entry.etag, storage_options))
+        case (str(key), np.ndarray() as pixels):
+            return ImageRecord(key, pixels[..., np.newaxis] if pixels.ndim == 2 else pixels)
+        case np.ndarray():
+            raise RecipeError(
+                "the arrays of a bag have no keys, which every draw depends on: make them (key, array) pairs, "
+                "or pass a list of arrays"
+            )
+        case other:
+            raise RecipeError(
+                f"expected a URL, an ImageRecord or a (key, array) pair in the bag, got {type(other).__name__}"
+            )

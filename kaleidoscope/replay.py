@@ -16,8 +16,8 @@ from kaleidoscope.job import environment
 from kaleidoscope.ops.combine import Sequential
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import load, pixels_of
-from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.recipe import from_spec
+from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.sources import entry_of
 from kaleidoscope.storage import filesystem
 from kaleidoscope.tree import grow

@@ -63,7 +63,8 @@ class Report:
         rows = self.manifest
         failed = rows[rows["status"] == FAILED][["key", "step", "error", "variant"]].compute()
         grouped = failed.groupby(["key", "step", "error"], sort=True, dropna=False)["variant"].count()
-        return grouped.rename("variants").reset_index()
+        errors: pd.DataFrame = grouped.rename("variants").reset_index()
+        return errors
 
     def _lines(self) -> list[tuple[str, str]]:
         rate = f" ({self.outputs / self.seconds:,.0f} a second)" if self.outputs and self.seconds else ""

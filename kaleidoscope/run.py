@@ -197,11 +197,7 @@ def _check_extends(store: Store, state: TargetState, job: Job) -> None:
     gone = [v for v, leaf_id in state.leaf_ids.items() if job.leaf_ids.get(v) != leaf_id]
     if gone:
         missing = [variant for variant in gone if variant not in job.leaf_ids]
-        what = (
-            f"variants this recipe has not: {missing[:5]}"
-            if missing
-            else f"variants made otherwise: {gone[:5]}"
-        )
+        what = f"variants this recipe has not: {missing[:5]}" if missing else f"variants made otherwise: {gone[:5]}"
         more = len(missing or gone) - 5
         raise _another_recipe(store, what + (f" and {more} more" if more > 0 else ""))
 
@@ -308,8 +304,7 @@ def _record_files(
     names = list(state.record["inputs"]) if state.record else []
     if changed:
         names.append(f"inputs-{len(names):05d}.parquet")
-        rows = [{name: getattr(one, name) for name in _INPUT_COLUMNS} for one in changed]
-        files[f"{RECORD_FOLDER}/{names[-1]}"] = to_parquet(rows, _INPUT_COLUMNS)
+        files[f"{RECORD_FOLDER}/{names[-1]}"] = to_parquet(changed, _INPUT_COLUMNS)
     record = {
         "format_version": FORMAT_VERSION,
         **job.spec(),

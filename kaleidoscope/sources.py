@@ -84,10 +84,7 @@ class Listing:
 
     def records(self) -> list[ImageRecord]:
         """Return a record for every image, without pixels."""
-        return [
-            ImageRecord(e.key, source=Source(e.url, e.size, e.etag, self.storage_options))
-            for e in self.entries
-        ]
+        return [ImageRecord(e.key, source=Source(e.url, e.size, e.etag, self.storage_options)) for e in self.entries]
 
     def pack(self, size: int) -> list[PackedKeys]:
         """Cut into packs of at most `size` images, in order."""
@@ -115,9 +112,7 @@ class PackedKeys:
     @classmethod
     def of(cls, entries: Sequence[Entry], storage_options: Mapping[str, Any]) -> PackedKeys:
         """Compress entries."""
-        columns = [
-            list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)
-        ]
+        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
         return cls(zlib.compress(json.dumps(columns).encode()), storage_options)
 
     def listing(self) -> Listing:
@@ -169,9 +164,7 @@ def list_images(
     given = list(urls)
     for url in given:
         if not isinstance(url, str | os.PathLike):
-            raise RecipeError(
-                f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them"
-            )
+            raise RecipeError(f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them")
     return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), "", options)
 
 
@@ -195,8 +188,7 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
     if root is not None:
         base = filesystem(os.fspath(root), options)[1]
     entries = [
-        Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info))
-        for name, info in found.items()
+        Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info)) for name, info in found.items()
     ]
     return Listing(tuple(sorted(entries, key=lambda e: e.key)), _as_url(fs, base), options)
 
@@ -217,9 +209,7 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
     A remote one would cost a request each; it is met when it is read. So is a file that is not there.
     """
     fs, path = filesystem(url, storage_options)
-    key = (
-        _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
-    )
+    key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kaleidoscope.errors import StoreError
 
@@ -38,7 +38,7 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
     import fsspec
 
     options = dict(storage_options or {})
-    if url.split("://")[0] in {"s3", "s3a"}:
+    if url.split("://", maxsplit=1)[0] in {"s3", "s3a"}:
         options.setdefault("use_listings_cache", False)  # s3fs would go on showing an old listing
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
@@ -247,7 +247,7 @@ class WriteBehind:
         self._pool: ThreadPoolExecutor | None = None
         self._under_way: list[Future[None]] = []
 
-    def __enter__(self) -> WriteBehind:
+    def __enter__(self) -> Self:
         """Start; threads are made with the first write that needs them."""
         return self
 

@@ -59,7 +59,8 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
             groups.append([])
         groups[-1] += sorted(parts)
     names = [[str(part) for part in group] for group in groups]
-    return dd.from_map(_read_parts, names, store=store, meta=_frame([]))
+    frame: dd.DataFrame = dd.from_map(_read_parts, names, store=store, meta=_frame([]))
+    return frame
 
 
 def _read_parts(names: Sequence[str], store: Store) -> pd.DataFrame:

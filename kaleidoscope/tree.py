@@ -176,14 +176,12 @@ def _attach(start: Node, place: _Place) -> list[Node]:
         case PowerSet(sizes=sizes):
             least, most = sizes or (0, len(place.inside))
             return _attach_subsets(start, place.inside, least, most)
-        case Branch(labels=labels):
-            pairs = zip(labels, place.inside, strict=True)
+        case Branch(labels=names):
+            pairs = zip(names, place.inside, strict=True)
             return _unique(end for label, inner in pairs for end in _attach(start.child(label, None), inner))
         case Repeat(n=n):
             labels = [str(i) for i in range(1, n + 1)]
-            return _unique(
-                end for label in labels for end in _attach(start.child(label, None), place.inside[0])
-            )
+            return _unique(end for label in labels for end in _attach(start.child(label, None), place.inside[0]))
         case other:
             raise RecipeError(f"{type(other).__name__} is no op and no combinator of this version")
 

@@ -192,9 +192,7 @@ def _settled(view: _View) -> NDArray[Any]:
     return view.pixels
 
 
-def _lost(
-    trip: _Walk, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception
-) -> Iterator[Outcome]:
+def _lost(trip: _Walk, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception) -> Iterator[Outcome]:
     """Yield a failure for every wanted leaf at and under a node."""
     failure = as_failure(error, trip.key, planned.node.name)
     for below in planned.below():

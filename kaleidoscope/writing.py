@@ -6,7 +6,7 @@ import os
 import sys
 import uuid
 import zlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,12 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
-from kaleidoscope.augmentation import Augmentation, as_record
+from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.read import as_record
 from kaleidoscope.report import Report
 from kaleidoscope.run import BlockWork, Work, fingerprint, plan_work
 from kaleidoscope.sinks import check_names
@@ -33,6 +34,7 @@ from kaleidoscope.sources import Entry, Listing
 from kaleidoscope.storage import Store
 
 if TYPE_CHECKING:
+    from dask.typing import Key
     from distributed import Client
 
 #: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
@@ -50,7 +52,7 @@ class _Images:
 
     entries: Sequence[Entry]
     storage_options: Mapping[str, Any]
-    carried: Mapping[str, Hashable]
+    carried: Mapping[str, Key]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class _Planned:
     work: Work
     graph: HighLevelGraph
     report: str
-    blocks: list[Hashable]
+    blocks: list[Key]
     outputs: int
 
 
@@ -154,7 +156,7 @@ class WriteRun(DaskMethodsMixin):
         """Return the graph for the target as it is now."""
         return self._planned().graph
 
-    def __dask_keys__(self) -> list[Hashable]:
+    def __dask_keys__(self) -> list[Key]:
         """Return the key of the report."""
         return [self._planned().report]
 
@@ -189,29 +191,27 @@ class WriteRun(DaskMethodsMixin):
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
         order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, self.overwrite)
-        tasks: dict[Hashable, Task] = {opened: Task(opened, open_run, order)}
+        tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
         for place, blocks in enumerate(_grouped(work.blocks, _threads())):
             key = (f"blocks-{run_id}", place)
             keys = [entry.key for block in blocks for entry, _ in block.entries]
             needs = dict.fromkeys(images.carried[k] for k in keys if k in images.carried)
             packed = PackedBlocks.of(blocks, images.storage_options)
-            tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *map(TaskRef, needs))
+            tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *(TaskRef(need) for need in needs))
         block_keys = [key for key in tasks if key != opened]
         tasks[report] = Task(
-            report, _report, TaskRef(opened), List(*map(TaskRef, block_keys)), len(images.entries), work.there
+            report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), len(images.entries), work.there
         )
         graph = self._graph(report, tasks, below=bool(images.carried))
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
         return _Planned(run_id, work, graph, report, block_keys, outputs)
 
-    def _graph(self, name: str, tasks: Mapping[Hashable, Task], *, below: bool) -> HighLevelGraph:
+    def _graph(self, name: str, tasks: Mapping[Key, Task], *, below: bool) -> HighLevelGraph:
         """Put the run's tasks on top of those that make the images, if there are any."""
         layers: dict[str, Any] = {name: MaterializedLayer(tasks, annotations=self._annotations or None)}
         needs: dict[str, set[str]] = {name: set()}
         if below and isinstance(self.source, Bag):
-            optimized = self.source.__dask_optimize__(
-                self.source.__dask_graph__(), self.source.__dask_keys__()
-            )
+            optimized = self.source.__dask_optimize__(self.source.__dask_graph__(), self.source.__dask_keys__())
             if not isinstance(optimized, HighLevelGraph):
                 optimized = HighLevelGraph.from_collections(self.source.name, optimized)
             layers.update(optimized.layers)
@@ -226,8 +226,8 @@ class WriteRun(DaskMethodsMixin):
         identify = _Identify(self.augmentation.root, self.augmentation.storage_options)
         partitions = dask.compute(*self.source.map_partitions(identify).to_delayed())
         entries = [entry for found in partitions for entry, _ in found]
-        options = next((o for found in partitions for _, o in found if o is not None), {})
-        carried = {
+        options: Mapping[str, Any] = next((o for found in partitions for _, o in found if o is not None), {})
+        carried: dict[str, Any] = {
             entry.key: key
             for key, found in zip(self.source.__dask_keys__(), partitions, strict=True)
             for entry, its_options in found
@@ -328,21 +328,21 @@ def _follow(client: Client, planned: _Planned, bar: Progress) -> Report:
             bar.advance(totals.outputs, failed=totals.failed)
             future.release()
         report: Report = futures[-1].result()
-        return report
     except BaseException:
         client.cancel(futures)
         raise
+    return report
 
 
 class _Advance(Callback):
     """Tells the bar of every task that a scheduler of this process has done."""
 
-    def __init__(self, bar: Progress, keys: Iterable[Hashable]) -> None:
+    def __init__(self, bar: Progress, keys: Iterable[Key]) -> None:
         super().__init__(posttask=self._done)
         self._bar = bar
         self._keys = set(keys)
 
-    def _done(self, key: Hashable, result: Any, *_: Any) -> None:
+    def _done(self, key: Key, result: Any, *_: Any) -> None:
         if key in self._keys:
             self._bar.advance(result.outputs, failed=result.failed)
 

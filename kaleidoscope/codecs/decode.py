@@ -3,9 +3,11 @@
 What OpenCV 5.0 gets wrong or cannot do, and what is done about it here:
 
 - it turns TIFFs by their orientation even when told not to: the tag is set to 1 first;
-- it multiplies the colours of 8-bit RGBA TIFFs by their alpha, and drops the alpha of grey ones: Pillow reads those;
-- ``IMREAD_COLOR_RGB`` swaps the channels of a 16-bit TIFF twice: those are read as they lie, and swapped here;
-- it leaves a 16-bit TIFF that counts from white negative, and garbles one with separate planes: turned, refused;
+- it multiplies the colours of 8-bit RGBA TIFFs by their alpha, drops the alpha of grey ones, and takes CMYK
+  for BGRA: Pillow reads those;
+- ``IMREAD_COLOR_RGB`` gives the wrong order for a 16-bit TIFF: read as they lie, TIFFs are swapped here;
+- it leaves a 16-bit TIFF that counts from white a negative, and garbles one with separate planes: the first
+  is turned here, the second refused;
 - it ignores a transparent grey in a PNG;
 - libpng prints what it dislikes: it sees only the chunks that make up the pixels, checked.
 """
@@ -45,9 +47,9 @@ def decode(
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Return the pixels of an encoded image and what its file said about them.
 
-    JPEG, PNG, WebP, TIFF, BMP and npy, told by their first bytes. EXIF orientation is applied; EXIF, GPS, colour
-    profiles and everything else a file may carry beside pixels stays behind. Of several frames or pages, the
-    first. Safe to call from several threads; OpenCV releases the interpreter's lock.
+    JPEG, PNG, WebP, TIFF, BMP and npy, told by their first bytes. EXIF orientation is applied; EXIF, GPS,
+    colour profiles and everything else a file may carry beside pixels stays behind. Of several frames or
+    pages, the first. Safe to call from several threads; OpenCV releases the interpreter's lock.
 
     Parameters
     ----------
@@ -56,14 +58,14 @@ def decode(
     key : str
         The image's name, for errors.
     max_pixels : int, optional
-        The most pixels (width times height) to decode, checked against the header before anything is allocated;
-        None for no limit.
+        The most pixels (width times height) to decode, checked against the header before anything is
+        allocated; None for no limit.
 
     Returns
     -------
     pixels : ndarray of shape (H, W, C)
-        RGB (grey ``C=1``, RGBA ``C=4``; npy any C), ``uint8``, ``uint16`` or ``float32`` in [0, 1]; C-contiguous,
-        writable, sharing nothing with `data`.
+        RGB (grey ``C=1``, RGBA ``C=4``; npy any C), ``uint8``, ``uint16`` or ``float32`` in [0, 1];
+        C-contiguous, writable, sharing nothing with `data`.
     metadata : dict
         ``format``; for signed input also ``offset``, which added to the pixels gives the values of the file.
 
@@ -94,9 +96,7 @@ def decode(
         return _upright(pixels, header.orientation), {"format": header.format, **offset}
     except DecodeError as error:
         raise DecodeError(error.message, key=key, step="decode") from error.__cause__
-    except (
-        Exception
-    ) as error:  # cv2.error, PIL's, MemoryError, struct.error: whatever a decoder throws at bad bytes
+    except Exception as error:  # cv2.error, PIL's, MemoryError, struct.error: whatever a decoder throws at bad bytes
         reason = str(error).strip() or type(error).__name__
         raise DecodeError(f"cannot read {describe(data)}: {reason}", key=key, step="decode") from error
 
@@ -114,7 +114,8 @@ def _refuse_over(max_pixels: int | None, header: Header) -> None:
 
 
 def _read_jpeg(data: bytes, header: Header) -> NDArray[Any]:
-    # OpenCV gives nothing for a JPEG without its end marker, so one that was cut short does not pass half grey.
+    # OpenCV 5 gives nothing for a JPEG whose end marker is missing, so one that was cut short does not pass
+    # half grey. One that lost bytes in the middle does, here as in Pillow: libjpeg only warns, on stderr.
     return _opencv(data, cv2.IMREAD_GRAYSCALE if header.grey else cv2.IMREAD_COLOR_RGB)
 
 
@@ -163,11 +164,7 @@ def _read_tiff(data: bytes, header: Header) -> NDArray[Any]:
         upright = bytearray(data)
         struct.pack_into(code, upright, where, *([1] * int(code[1:-1])))
         data = bytes(upright)
-    if (
-        bits <= 8
-        and kind in (1, 4)
-        and (bits < 8 or samples in (2, 4) or planes != 1 or photometric not in (1, 2))
-    ):
+    if bits <= 8 and kind in (1, 4) and (bits < 8 or samples in (2, 4) or planes != 1 or photometric not in (1, 2)):
         return _pillow_tiff(data)
     plain = photometric in (0, 1, 2) and samples in (1, 3, 4) and (planes == 1 or samples == 1)
     if not plain or (bits, kind) not in {(8, 1), (16, 1), (16, 2), (32, 3), (64, 3)}:
@@ -177,15 +174,11 @@ def _read_tiff(data: bytes, header: Header) -> NDArray[Any]:
             f"planar configuration {planes}"
         )
     if samples == 4 and extra == 1:
-        raise DecodeError(
-            "expected plain alpha; the colours of this TIFF are multiplied by it (ExtraSamples 1)"
-        )
+        raise DecodeError("expected plain alpha; the colours of this TIFF are multiplied by it (ExtraSamples 1)")
     pixels = _opencv(data, cv2.IMREAD_UNCHANGED)
     if photometric == 0:  # counts from white
         if kind != 1:
-            raise DecodeError(
-                "a TIFF that counts from white (photometric 0) is read with unsigned samples only"
-            )
+            raise DecodeError("a TIFF that counts from white (photometric 0) is read with unsigned samples only")
         pixels = np.iinfo(pixels.dtype).max - pixels
     return pixels[:, :, :3] if samples == 4 and extra == 0 else pixels
 
@@ -215,7 +208,7 @@ _READERS: dict[str, Callable[[bytes, Header], NDArray[Any]]] = {
     "npy": _read_npy,
 }
 
-#: Formats read in OpenCV's channel order, because `cv2.cvtColor` knows no int16 or float64: swapped when converted.
+#: Read in OpenCV's channel order and swapped once converted: `cv2.cvtColor` knows no int16 or float64.
 _READ_AS_BGR = {"tiff", "bmp"}
 
 
@@ -259,11 +252,10 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    channels = pixels.shape[2]
-    if orientation in _TURNS:
-        pixels = _TURNS[orientation](pixels)
-    # OpenCV drops the axis of a single channel.
-    return np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], channels)
+    if orientation not in _TURNS:
+        return pixels
+    turned = _TURNS[orientation](pixels)
+    return turned if turned.ndim == 3 else turned[:, :, None]  # OpenCV drops the axis of a single channel
 
 
 def _opencv(data: bytes, flags: int) -> NDArray[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Format(NamedTuple):
-    """What a format can hold: pixel types, channel counts (none given: any), and the longest side in pixels."""
+    """What a format can hold: pixel types, channel counts (none given: any), the longest side in pixels."""
 
     dtypes: tuple[str, ...]
     channels: tuple[int, ...]
@@ -39,13 +39,14 @@ _ALIASES = {"jpeg": "jpg", "tif": "tiff"}
 
 @dataclass(frozen=True)
 class Encoder:
-    """Writes pixels in one format.
+    r"""Writes pixels in one format.
 
     Parameters
     ----------
     format : str
         ``jpg`` (8-bit grey, RGB), ``png`` (8 and 16 bit, grey, RGB, RGBA), ``webp`` (8-bit RGB, RGBA; lossy),
-        ``tiff`` (8 and 16 bit, float; grey, RGB, RGBA) or ``npy`` (anything). ``jpeg`` and ``tif`` mean the same.
+        ``tiff`` (8 and 16 bit, float; grey, RGB, RGBA) or ``npy`` (anything). ``jpeg`` is ``jpg``, ``tif`` is
+        ``tiff``.
     quality : int
         1 to 100, for ``jpg`` and ``webp``; the others lose nothing. 100 still loses a little.
 
@@ -59,7 +60,7 @@ class Encoder:
     >>> Encoder("jpeg").extension
     'jpg'
     >>> Encoder("png").encode(np.zeros((1, 1, 3), np.uint8))[:4]
-    b'\\x89PNG'
+    b'\x89PNG'
     """
 
     format: str
@@ -71,9 +72,7 @@ class Encoder:
         name = _ALIASES.get(name, name) if isinstance(name, str) else name
         if not isinstance(name, str) or name not in _FORMATS:
             guess = did_you_mean(str(name), [*_FORMATS, *_ALIASES])
-            raise RecipeError(
-                f"expected one of the formats {', '.join(_FORMATS)}; got {self.format!r}.{guess}"
-            )
+            raise RecipeError(f"expected one of the formats {', '.join(_FORMATS)}; got {self.format!r}.{guess}")
         whole = isinstance(self.quality, numbers.Integral) and not isinstance(self.quality, bool)
         if not whole or not 1 <= self.quality <= 100:
             raise RecipeError(f"expected a quality from 1 to 100, a whole number; got {self.quality!r}")
@@ -114,8 +113,8 @@ class Encoder:
             ]
             channels = " or ".join(map(str, known.channels)) or "any number of"
             raise RecipeError(
-                f"{self.format} holds {' or '.join(known.dtypes)} in {channels} channels, and nothing is converted "
-                f"silently; got {frame}: write {' or '.join(able)}, or convert it in the recipe"
+                f"{self.format} holds {' or '.join(known.dtypes)} in {channels} channels, and nothing is "
+                f"converted silently; got {frame}: write {' or '.join(able)}, or convert it in the recipe"
             )
         if max(frame.height, frame.width) > known.longest:
             raise RecipeError(f"{self.format} holds at most {known.longest} pixels a side; got {frame}")
@@ -128,8 +127,8 @@ class Encoder:
         pixels : ndarray of shape (H, W, C)
             RGB (grey, RGBA); left as they are.
         scratch : ndarray, optional
-            A contiguous buffer of the shape and type of `pixels` to swap the channels in; saves an allocation.
-            Used if it fits.
+            A contiguous buffer of the shape and type of `pixels` to swap the channels in; saves an
+            allocation. Used if it fits.
 
         Returns
         -------
@@ -146,14 +145,10 @@ class Encoder:
         self.check(Frame.of(pixels))
         if self.format == "npy":
             target = io.BytesIO()
-            np.lib.format.write_array(
-                target, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False
-            )
+            np.lib.format.write_array(target, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False)
             return target.getvalue()
         try:
-            done, encoded = cv2.imencode(
-                f".{self.format}", _to_bgr(pixels, scratch), self._settings(pixels.dtype.name)
-            )
+            done, encoded = cv2.imencode(f".{self.format}", _to_bgr(pixels, scratch), self._settings(pixels.dtype.name))
         except (cv2.error, MemoryError) as error:
             raise OpError(f"{self.format} encoder: {error}", step="encode") from error
         if not done:

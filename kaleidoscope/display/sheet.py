@@ -58,9 +58,7 @@ class ContactSheet:
         """
         path = Path(path)
         if path.suffix.lower() not in ("", ".png"):
-            raise RecipeError(
-                f"a contact sheet is a PNG: expected a name like preview.png, got {path.name!r}"
-            )
+            raise RecipeError(f"a contact sheet is a PNG: expected a name like preview.png, got {path.name!r}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.png)
         return path
@@ -115,15 +113,12 @@ def contact_sheet(
     )
 
 
-def _lines(
-    variants: Sequence[tuple[str, NDArray[Any] | None]], thumbnail: int, columns: int
-) -> list[list[_Cell]]:
+def _lines(variants: Sequence[tuple[str, NDArray[Any] | None]], thumbnail: int, columns: int) -> list[list[_Cell]]:
     made = [(caption, None if p is None else thumbnail_of(p, thumbnail)) for caption, p in variants]
     # A failed one is as large as its neighbours, so that it does not push the lines apart.
     size = next((picture.size for _, picture in made if picture is not None), (thumbnail, thumbnail))
     cells = [
-        _Cell(caption, placeholder(size) if picture is None else picture, picture is None)
-        for caption, picture in made
+        _Cell(caption, placeholder(size) if picture is None else picture, picture is None) for caption, picture in made
     ]
     return [cells[start : start + columns] for start in range(0, len(cells), columns)]
 

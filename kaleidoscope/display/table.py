@@ -22,8 +22,7 @@ def html_table(rows: Iterable[tuple[str, str]], title: str) -> str:
     True
     """
     lines = "".join(
-        f'<tr><th scope="row" style="{_NAME}">{escape(name)}</th>'
-        f'<td style="{_VALUE}">{escape(value)}</td></tr>'
+        f'<tr><th scope="row" style="{_NAME}">{escape(name)}</th><td style="{_VALUE}">{escape(value)}</td></tr>'
         for name, value in rows
     )
     caption = f'<caption style="{_TITLE}">{escape(title)}</caption>'

@@ -120,7 +120,8 @@ class Geometric(Op):
 @dataclass_transform(frozen_default=True)
 def op(cls: _OpClass) -> _OpClass:
     """Make a class a frozen dataclass that keeps `Part`'s short ``repr``."""
-    return dataclass(frozen=True, repr=False)(cls)
+    dataclass(frozen=True, repr=False)(cls)
+    return cls
 
 
 def into(out: NDArray[Any], result: NDArray[Any]) -> None:

@@ -94,9 +94,7 @@ class GaussianBlur(Op):
             # OpenCV refuses more than 128 channels, and is tuned for up to four.
             for first in range(0, src.shape[2], 4):
                 some = np.ascontiguousarray(src[..., first : first + 4])
-                out[..., first : first + 4] = _smooth(some, sigma, ksize, np.empty_like(some)).reshape(
-                    some.shape
-                )
+                out[..., first : first + 4] = _smooth(some, sigma, ksize, np.empty_like(some)).reshape(some.shape)
         if out.dtype == np.float32:
             np.clip(out, 0, 1, out=out)  # the weights add up to 1 but for rounding
 

@@ -125,9 +125,7 @@ class Branch(Combinator):
 
     def __init__(self, **branches: Part) -> None:
         if not branches:
-            raise RecipeError(
-                "Branch(): expected at least one named part, such as Branch(weak=..., strong=...)"
-            )
+            raise RecipeError("Branch(): expected at least one named part, such as Branch(weak=..., strong=...)")
         for label in branches:
             if not _LABEL.fullmatch(label):
                 raise RecipeError(

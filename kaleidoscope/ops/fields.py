@@ -26,9 +26,7 @@ def refuse(part: Part, name: str, value: object, expected: str) -> RecipeError:
     "Part(limit='a lot'): expected degrees, got 'a lot' (str)"
     """
     kind = type(value).__name__
-    return RecipeError(
-        f"{type(part).__name__}({name}={value!r}): expected {expected}, got {value!r} ({kind})"
-    )
+    return RecipeError(f"{type(part).__name__}({name}={value!r}): expected {expected}, got {value!r} ({kind})")
 
 
 def _is_number(value: object) -> bool:

@@ -79,15 +79,11 @@ class GaussNoise(Op):
             If one is not what it should be.
         """
         for name, least in (("std_range", 0), ("mean_range", -1)):
-            expected = (
-                f"a fraction of the largest pixel value in [{least}, 1], or a pair (least, greatest) of them"
-            )
+            expected = f"a fraction of the largest pixel value in [{least}, 1], or a pair (least, greatest) of them"
             fields.pair(self, name, low=least, high=1, expected=expected)
         fields.flag(self, "per_channel")
         # The least number above 0 stands for "above 0".
-        fields.number(
-            self, "noise_scale_factor", low=math.ulp(0.0), high=1, expected="a factor above 0, at most 1"
-        )
+        fields.number(self, "noise_scale_factor", low=math.ulp(0.0), high=1, expected="a factor above 0, at most 1")
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``std`` and ``mean``, fractions of `max_value`, and the ``seed`` of the noise."""

@@ -39,8 +39,8 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
     return target.getvalue()
 
 
-def tiff(pixels: np.ndarray, *, photometric: int | None = None, planar: int = 1, **tags: int) -> bytes:
-    """Write an uncompressed TIFF by the letter of the specification: Pillow and OpenCV write only some flavours."""
+def tiff(pixels: np.ndarray, *, photometric: int | None = None, planar: int = 1, **tags: object) -> bytes:
+    """Write an uncompressed TIFF by the letter of the specification: libraries write only some flavours."""
     height, width, samples = pixels.shape
     body = (pixels if planar == 1 else pixels.transpose(2, 0, 1)).tobytes()
     plane = len(body) // (1 if planar == 1 else samples)
@@ -49,8 +49,8 @@ def tiff(pixels: np.ndarray, *, photometric: int | None = None, planar: int = 1,
     fields = {256: [width], 257: [height], 258: [8 * pixels.itemsize] * samples, 259: [1], 277: [samples]}
     fields |= {262: [photometric if photometric is not None else 1 if samples < 3 else 2], 273: starts}
     fields |= {278: [height], 279: [plane] * len(starts), 284: [planar], 339: [kind] * samples}
-    numbers = {"orientation": 274, "extra": 338}
-    fields |= {numbers[name]: [value] for name, value in tags.items()}
+    numbers = {"orientation": 274, "resolution_unit": 296, "extra": 338}
+    fields |= {numbers[name]: value if isinstance(value, list) else [value] for name, value in tags.items()}
     if photometric == 3:
         fields[320] = list(range(3 * 256))
     out = b"II*\0\0\0\0\0" + body + b"\0" * (len(body) % 2)
@@ -60,13 +60,18 @@ def tiff(pixels: np.ndarray, *, photometric: int | None = None, planar: int = 1,
         entries += struct.pack("<HHI", number, 4, len(values))
         entries += packed if len(packed) == 4 else struct.pack("<I", len(out))
         out += packed if len(packed) > 4 else b""
-    return (
-        out[:4] + struct.pack("<I", len(out)) + out[8:] + struct.pack("<H", len(fields)) + entries + bytes(4)
-    )
+    return out[:4] + struct.pack("<I", len(out)) + out[8:] + struct.pack("<H", len(fields)) + entries + bytes(4)
 
 
 def pixels_of(data: bytes, **options: object) -> np.ndarray:
     return decode(data, key="k", **options)[0]
+
+
+def attempt(data: bytes) -> tuple[np.ndarray, dict[str, object]] | DecodeError:
+    try:
+        return decode(data, key="k", max_pixels=2**20)
+    except DecodeError as error:
+        return error
 
 
 def by_pillow(data: bytes, mode: str) -> np.ndarray:
@@ -222,7 +227,7 @@ UPRIGHT = {
     5: lambda a: a.transpose(1, 0, 2),
     6: lambda a: np.rot90(a, -1),
     7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a),
+    8: np.rot90,
 }
 
 
@@ -237,9 +242,7 @@ def exif(orientation: int) -> bytes:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("image", [COLOUR, GREY], ids=["rgb", "grey"])
-@pytest.mark.parametrize(
-    ("form", "options"), [("JPEG", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})]
-)
+@pytest.mark.parametrize(("form", "options"), [("JPEG", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
 def test_orientation_is_applied_once_and_exif_is_dropped(orientation, image, form, options):
     if form == "TIFF":
         options = {"tiffinfo": {274: orientation, 270: "SECRET PLACE"}}
@@ -275,6 +278,23 @@ def test_every_kind_of_tiff_is_set_upright(orientation, dtype, samples):
 def test_palette_tiff_is_set_upright(orientation):
     data = saved(PALETTE, "TIFF", tiffinfo={274: orientation})
     np.testing.assert_array_equal(pixels_of(data), UPRIGHT[orientation](np.asarray(PALETTE.convert("RGB"))))
+
+
+def test_the_orientation_of_a_webp_may_carry_the_prefix_it_has_in_a_jpeg():
+    data = saved(COLOUR, "WEBP", lossless=True, exif=exif(6))
+    start = data.index(b"EXIF")
+    (length,) = struct.unpack_from("<I", data, start + 4)
+    block = b"Exif\0\0" + data[start + 8 : start + 8 + length].removeprefix(b"Exif\0\0")
+    data = data[:start] + b"EXIF" + struct.pack("<I", len(block)) + block + b"\0" * (len(block) % 2)
+    data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+    np.testing.assert_array_equal(pixels_of(data), UPRIGHT[6](np.asarray(COLOUR)))
+
+
+def test_a_bmp_may_begin_with_its_top_row():
+    stored = np.asarray(COLOUR.resize((8, 6)))  # 24 bytes a row: no padding
+    data = bytearray(saved(COLOUR.resize((8, 6)), "BMP"))
+    data[22:26] = struct.pack("<i", -6)
+    np.testing.assert_array_equal(pixels_of(bytes(data)), stored[::-1])
 
 
 @pytest.mark.parametrize(
@@ -385,21 +405,17 @@ def test_an_image_between_our_limit_and_pillows_is_read():
     assert pixels[-1, -1, 0] == 255
 
 
-@pytest.mark.parametrize(
-    "name", ["jpg", "jpg progressive", "jpg grey", "png", "webp", "tiff", "tiff palette", "bmp"]
-)
+@pytest.mark.parametrize("name", ["jpg", "jpg progressive", "jpg grey", "png", "webp", "tiff", "tiff palette", "bmp"])
 def test_a_file_that_was_cut_short_is_never_half_a_picture(name):
     data = AGAINST_PILLOW[name][0]
     whole = pixels_of(data)
     refused = 0
     for length in [*range(0, len(data) - 1, 41), len(data) - 2, len(data) - 1]:
-        try:
-            pixels = decode(data[:length], key="cut.bin")[0]
-        except DecodeError as error:
-            assert (error.key, error.step) == ("cut.bin", "decode")
+        outcome = attempt(data[:length])
+        if isinstance(outcome, DecodeError):
             refused += 1
         else:
-            np.testing.assert_array_equal(pixels, whole)
+            np.testing.assert_array_equal(outcome[0], whole)
     assert refused >= len(data) // 41
 
 
@@ -446,13 +462,25 @@ def test_a_wrong_checksum_in_a_png_is_named():
         pixels_of(bytes(data))
 
 
+def test_the_error_below_is_kept_as_the_cause():
+    with pytest.raises(DecodeError) as caught:
+        decode(b"II*\0", key="k")
+    assert isinstance(caught.value.__cause__, struct.error)
+
+
+def test_pixels_of_another_size_than_the_header_says_are_refused(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((23, 36, 3), np.uint8))
+    with pytest.raises(DecodeError, match="says 37x23 pixels; decoded were 36x23"):
+        pixels_of(saved(COLOUR, "PNG"))
+
+
 @pytest.mark.parametrize("error", [cv2.error("bad"), MemoryError(), ValueError("bad"), struct.error("bad")])
 def test_whatever_a_decoder_raises_becomes_a_decode_error(monkeypatch, error):
     def fail(*_):
         raise error
 
     monkeypatch.setattr(cv2, "imdecode", fail)
-    with pytest.raises(DecodeError, match="bad|MemoryError") as caught:
+    with pytest.raises(DecodeError, match=r"bad|MemoryError") as caught:
         decode(saved(COLOUR, "PNG"), key="k")
     assert (caught.value.key, caught.value.step) == ("k", "decode")
     assert caught.value.__cause__ is error
@@ -473,6 +501,7 @@ def test_oddities_that_libraries_complain_of_print_nothing(capfd):
     pixels_of(saved(COLOUR, "PNG", icc_profile=b"no profile"))
     pixels_of(Encoder("tiff").encode(np.asarray(RGBA)))
     pixels_of(Encoder("tiff").encode(np.zeros((4, 4, 4), np.uint16)))
+    pixels_of(tiff(np.zeros((4, 4, 1), np.uint8), photometric=3, resolution_unit=[1, 1]))
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
@@ -553,12 +582,12 @@ def test_mutated_files_are_frames_or_decode_errors(name):
         for place, value in draw.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=6)):
             data[place] = value
         data = data[: draw.draw(st.just(len(data)) | st.integers(0, len(data)))]
-        try:
-            pixels, metadata = decode(bytes(data), key="k", max_pixels=2**20)
-        except DecodeError as error:
-            assert (error.key, error.step) == ("k", "decode")
+        outcome = attempt(bytes(data))
+        if isinstance(outcome, DecodeError):
+            assert (outcome.key, outcome.step) == ("k", "decode")
             outcomes.add("refused")
             return
+        pixels, metadata = outcome
         frame = Frame.of(pixels)
         assert frame.height * frame.width <= 2**20
         assert pixels.flags.c_contiguous

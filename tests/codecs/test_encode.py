@@ -32,9 +32,7 @@ LOSSLESS = [(name, dtype, c) for name in ("png", "tiff", "npy") for dtype, c in 
 def some_pixels(dtype: str, channels: int, height: int = 24, width: int = 40) -> np.ndarray:
     """Return a gradient that differs in every channel, so that a swap or a lost channel shows."""
     y, x = np.mgrid[0:height, 0:width]
-    planes = [
-        (x * (c + 1) + y * (channels - c)) / (width * channels + height * channels) for c in range(channels)
-    ]
+    planes = [(x * (c + 1) + y * (channels - c)) / (width * channels + height * channels) for c in range(channels)]
     unit = np.stack(planes, axis=2)
     return unit.astype(dtype) if dtype == "float32" else (unit * np.iinfo(dtype).max).astype(dtype)
 
@@ -110,9 +108,7 @@ def test_the_longest_side_is_written_and_one_more_is_refused(name, longest):
         encoder.encode(np.zeros((longest + 1, 1, 3), np.uint8))
 
 
-@pytest.mark.parametrize(
-    "pixels", [np.zeros((4, 4)), np.zeros((4, 0, 3), np.uint8), np.zeros((4, 4, 3), np.int64)]
-)
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4)), np.zeros((4, 0, 3), np.uint8), np.zeros((4, 4, 3), np.int64)])
 def test_what_is_no_frame_is_an_op_error(pixels):
     with pytest.raises(OpError, match=r"shape \(H, W, C\)"):
         Encoder("npy").encode(pixels)
@@ -131,18 +127,14 @@ def test_a_failing_encoder_is_an_op_error(monkeypatch):
         Encoder("png").encode(some_pixels("uint8", 3))
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "channels"), [(n, d, c) for n in FORMATS for d, c in sorted(HELD[n])]
-)
+@pytest.mark.parametrize(("name", "dtype", "channels"), [(n, d, c) for n in FORMATS for d, c in sorted(HELD[n])])
 def test_bytes_depend_on_the_pixels_alone(name, dtype, channels):
     pixels = some_pixels(dtype, channels)
     encoder = Encoder(name)
     first = encoder.encode(pixels)
     assert encoder.encode(pixels) == first
     assert encoder.encode(pixels, np.full_like(pixels, 1)) == first, "a scratch buffer leaves no trace"
-    assert encoder.encode(pixels, np.empty((2, 2, channels), dtype)) == first, (
-        "one that does not fit is not used"
-    )
+    assert encoder.encode(pixels, np.empty((2, 2, channels), dtype)) == first, "one that does not fit is not used"
     assert encoder.encode(np.repeat(pixels, 2, axis=1)[:, ::2]) == first, "strides do not matter"
     assert encoder.encode(pixels[::-1, ::-1].copy()[::-1, ::-1]) == first, "negative strides neither"
 
@@ -173,17 +165,13 @@ def test_quality_sets_the_size(name):
     assert sizes[0] < sizes[2] / 2
 
 
-@pytest.mark.parametrize(
-    ("given_name", "name"), [("jpeg", "jpg"), ("JPG", "jpg"), (".png", "png"), ("tif", "tiff")]
-)
+@pytest.mark.parametrize(("given_name", "name"), [("jpeg", "jpg"), ("JPG", "jpg"), (".png", "png"), ("tif", "tiff")])
 def test_other_spellings_are_the_same_encoder(given_name, name):
     assert Encoder(given_name) == Encoder(name)
     assert Encoder(given_name).extension == name
 
 
-@pytest.mark.parametrize(
-    ("wrong", "hint"), [("jpgg", "'jpg'"), ("wepb", "'webp'"), (7, "got 7"), (None, "got None")]
-)
+@pytest.mark.parametrize(("wrong", "hint"), [("jpgg", "'jpg'"), ("wepb", "'webp'"), (7, "got 7"), (None, "got None")])
 def test_an_unknown_format_is_refused_with_a_guess(wrong, hint):
     with pytest.raises(RecipeError, match=hint):
         Encoder(wrong)

@@ -23,9 +23,7 @@ def warp(op, src, angle, **kwargs):
 def reaches_the_border(frame, width, height, angle, slack):
     """Whether an upright rectangle of this size, in the middle, leaves the rotated image."""
     cos, sin = abs(np.cos(np.radians(angle))), abs(np.sin(np.radians(angle)))
-    return (
-        width * cos + height * sin > frame.width + slack or width * sin + height * cos > frame.height + slack
-    )
+    return width * cos + height * sin > frame.width + slack or width * sin + height * cos > frame.height + slack
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

@@ -240,6 +240,4 @@ def test_colour_ops_travel(check_travels):
     check_travels(ops.HueSaturationValue())
     check_travels(ops.HueSaturationValue(5, (0, 3), [-1, 2]))
     check_travels(ops.RandomBrightnessContrast())
-    check_travels(
-        ops.RandomBrightnessContrast(0.1, (0, 0.3), brightness_by_max=False, ensure_safe_range=True)
-    )
+    check_travels(ops.RandomBrightnessContrast(0.1, (0, 0.3), brightness_by_max=False, ensure_safe_range=True))

@@ -159,9 +159,7 @@ def test_noise_saturates(run, dtype, fields):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_noise_without_spread_is_identity(make_pixels, run, dtype, fields):
     src = make_pixels((300, 251, 3), dtype)
-    np.testing.assert_array_equal(
-        run(ops.GaussNoise(**fields), src, {"std": 0.0, "mean": 0.0, "seed": 3}), src
-    )
+    np.testing.assert_array_equal(run(ops.GaussNoise(**fields), src, {"std": 0.0, "mean": 0.0, "seed": 3}), src)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.25])
