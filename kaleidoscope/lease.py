@@ -83,17 +83,20 @@ class Lease:
         Who holds it.
     number : int
         Its place in the row of leases.
+    opened : bool
+        Whether the run's record is written: a task that opens the run a second time has nothing to do.
     """
 
     store: Store
     owner: Owner
     number: int
+    opened: bool = False
     _renewed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel to the workers."""
-        return Lease, (self.store, self.owner, self.number)
+        return Lease, (self.store, self.owner, self.number, self.opened)
 
     @property
     def name(self) -> str:
@@ -107,7 +110,12 @@ class Lease:
                 return
             self._renewed[0] = time.monotonic()
         self.check()
-        self.store.write(self.name, _text(self.owner))
+        self.store.write(self.name, _text(self.owner, opened=self.opened))
+
+    def mark_opened(self) -> Lease:
+        """Write down that the run's record is written; return the lease that says so."""
+        self.store.write(self.name, _text(self.owner, opened=True))
+        return replace(self, opened=True)
 
     def check(self) -> None:
         """Refuse to go on once somebody else has taken over, or the run was given up.
@@ -129,20 +137,20 @@ class Lease:
         self.store.delete([self.name])
 
 
-def _text(owner: Owner) -> bytes:
-    return json.dumps({**asdict(owner), "renewed": time.time()}).encode()
+def _text(owner: Owner, *, opened: bool) -> bytes:
+    return json.dumps({**asdict(owner), "opened": opened, "renewed": time.time()}).encode()
 
 
-def _held(store: Store) -> dict[int, tuple[Owner, float]]:
-    """Return the leases there are: number to owner and seconds since the last sign of life."""
+def _held(store: Store) -> dict[int, tuple[Lease, float]]:
+    """Return the leases there are by their numbers, each with the seconds since its last sign of life."""
     found = {}
     for name in store.list(RECORD_FOLDER):
         match = _NAME.fullmatch(name)
         data = store.read_if_there(f"{RECORD_FOLDER}/{name}") if match else None
         if match and data is not None:
             content = json.loads(data)
-            age = time.time() - content.pop("renewed")
-            found[int(match[1])] = (Owner(**content), age)
+            age, opened = time.time() - content.pop("renewed"), content.pop("opened")
+            found[int(match[1])] = (Lease(store, Owner(**content), int(match[1]), opened), age)
     return found
 
 
@@ -160,15 +168,15 @@ def take_lease(store: Store, owner: Owner) -> Lease:
         If another writer holds it, naming it and what to do.
     """
     held = _held(store)
-    for number, (other, age) in sorted(held.items()):
-        if other.run_id == owner.run_id:
-            return Lease(store, other, number)
-        if age < EXPIRES_AFTER and not other.is_dead():
-            raise _in_use(store, other, age)
+    for other, age in held.values():
+        if other.owner.run_id == owner.run_id:
+            return other
+        if age < EXPIRES_AFTER and not other.owner.is_dead():
+            raise _in_use(store, other.owner, age)
     lease = Lease(store, owner, max(held, default=0) + 1)
-    if not store.create(lease.name, _text(owner)):
+    if not store.create(lease.name, _text(owner, opened=False)):
         raise _in_use(store, None, 0.0)
-    store.delete(replace(lease, number=number).name for number in held)
+    store.delete(other.name for other, _ in held.values())
     return lease
 
 
@@ -182,6 +190,6 @@ def _in_use(store: Store, other: Owner | None, age: float) -> StoreError:
 
 def give_up(store: Store, run_id: str) -> None:
     """Let go of the lease of a run that ended early, if it has one."""
-    for number, (owner, _) in _held(store).items():
-        if owner.run_id == run_id:
-            Lease(store, owner, number).release()
+    for lease, _ in _held(store).values():
+        if lease.owner.run_id == run_id:
+            lease.release()

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Step
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class Row:
 
 def params_text(lineage: Iterable[Step]) -> str:
     """Return a chain of steps as JSON: node, op and what it drew, first to last."""
-    return canonical([{"node": s.node, "op": s.op, "params": s.params} for s in lineage])
+    return f"[{','.join(step.text for step in lineage)}]"
 
 
 def to_parquet(rows: Sequence[object], columns: Mapping[str, str]) -> bytes:

@@ -107,11 +107,14 @@ class Step:
         The op as a recipe writes it, e.g. ``{"Rotate": {"limit": [-15.0, 15.0]}}``.
     params : mapping
         What ``sample_params`` drew, as JSON values.
+    text : str
+        All three as JSON, as the manifest keeps it.
     """
 
     node: str
     op: Mapping[str, Any]
     params: Mapping[str, Any]
+    text: str = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,7 @@ from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.randomness import stream
+from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, Step
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
     lineage = view.lineage
     try:
         params = _draw(trip, child, op, view.frame)
-        lineage = (*lineage, Step(child.node.name, child.spec, params))
+        lineage = (*lineage, _as_step(child, params))
         frame = op.out_frame(view.frame, params)
         if isinstance(op, Geometric) and op.fuses:
             matrix = op.matrix(view.frame, params)
@@ -184,6 +185,14 @@ def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
     if type(op).sample_params is Op.sample_params:  # nothing is left to chance: no stream to make
         return {}
     return op.sample_params(stream(trip.seed, trip.key, child.node.name), frame)
+
+
+def _as_step(child: PlannedNode, params: Params) -> Step:
+    try:
+        text = canonical({"node": child.node.name, "op": child.spec, "params": params})
+    except (TypeError, ValueError) as error:
+        raise OpError(f"expected finite JSON values from sample_params, got {params!r}: {error}") from error
+    return Step(child.node.name, child.spec, params, text)
 
 
 def _settled(view: _View) -> NDArray[Any]:

@@ -179,13 +179,12 @@ def _to_bgr(pixels: NDArray[Any], scratch: NDArray[Any] | None) -> NDArray[Any]:
     channels = pixels.shape[2]
     if channels == 1:
         return pixels
-    fits = (
+    # Of another shape or type, OpenCV passes over it by itself.
+    usable = (
         scratch is not None
-        and scratch.shape == pixels.shape
-        and scratch.dtype == pixels.dtype
         and scratch.flags.c_contiguous
         and scratch.flags.writeable
         and not np.may_share_memory(scratch, pixels)
     )
     swap = cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_RGBA2BGRA
-    return cv2.cvtColor(pixels, swap, dst=scratch if fits else None)
+    return cv2.cvtColor(pixels, swap, dst=scratch if usable else None)

@@ -135,6 +135,12 @@ def test_bytes_depend_on_the_pixels_alone(name, dtype, channels):
     assert encoder.encode(pixels) == first
     assert encoder.encode(pixels, np.full_like(pixels, 1)) == first, "a scratch buffer leaves no trace"
     assert encoder.encode(pixels, np.empty((2, 2, channels), dtype)) == first, "one that does not fit is not used"
+    assert encoder.encode(pixels, np.empty(pixels.shape, "float64")) == first, "nor one of another type"
+    assert encoder.encode(pixels, np.empty_like(np.repeat(pixels, 2, axis=1))[:, ::2]) == first, "nor with gaps"
+    locked = np.zeros_like(pixels)
+    locked.flags.writeable = False
+    assert encoder.encode(pixels, locked) == first, "nor a read-only one"
+    assert encoder.encode(np.asfortranarray(pixels)) == first, "the order in memory does not matter"
     assert encoder.encode(np.repeat(pixels, 2, axis=1)[:, ::2]) == first, "strides do not matter"
     assert encoder.encode(pixels[::-1, ::-1].copy()[::-1, ::-1]) == first, "negative strides neither"
 
@@ -143,10 +149,10 @@ def test_bytes_depend_on_the_pixels_alone(name, dtype, channels):
 def test_the_source_is_left_alone(name):
     pixels = some_pixels("uint8", 3)
     before = pixels.copy()
-    pixels.flags.writeable = False
-    scratch = np.empty_like(pixels)
-    Encoder(name).encode(pixels, scratch)
     Encoder(name).encode(pixels, pixels)
+    np.testing.assert_array_equal(pixels, before)
+    pixels.flags.writeable = False
+    Encoder(name).encode(pixels, np.empty_like(pixels))
     np.testing.assert_array_equal(pixels, before)
 
 

@@ -1,0 +1,61 @@
+"""Every block of Python in the README, every example and every notebook runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kaleidoscope as ks
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def beside_photos(tmp_path, monkeypatch):
+    """A working folder with a small folder `photos` in it."""
+    (tmp_path / "photos").mkdir()
+    for name in ("chelsea.jpg", "brick.png"):
+        shutil.copy(ks.samples.folder() / name, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_readme_runs_from_top_to_bottom(beside_photos):
+    blocks = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+    assert len(blocks) >= 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(list((beside_photos / "augmented").glob("*.jpg"))) == 2 * 64
+    assert names["report"].outputs == 0, "the second write found everything there"
+    assert len(names["means"]) == 2 * 64
+
+
+def test_readme_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert len(links) >= 4
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_example_augments_a_folder(beside_photos):
+    script = ROOT / "examples" / "augment_folder.py"
+    done = subprocess.run([sys.executable, script, "photos", "out"], check=True, capture_output=True, text=True)
+    assert "dashboard: http://127.0.0.1:" in done.stdout
+    assert len(list(Path("out").glob("*.jpg"))) == 2 * 64
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_runs(path, beside_photos):
+    cells = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells), "outputs are not committed"
+    names: dict[str, object] = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), path.name, "exec"), names)
+    assert names["report"].outputs == 6 * 64

@@ -1,0 +1,285 @@
+"""Photos, recipes, clients in processes of their own, and what is true of every finished target."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+import kaleidoscope as ks
+from kaleidoscope import ops
+
+HERE = Path(__file__).parent
+SIX = (
+    "HorizontalFlip",
+    "Rotate",
+    "HueSaturationValue",
+    "RandomBrightnessContrast",
+    "GaussianBlur",
+    "GaussNoise",
+)
+NOT_YET = 60.0  # seconds after which something that should have happened will not
+
+
+def make_pixels(number, shape=(48, 64, 3), dtype="uint8"):
+    """Return smooth made-up pixels, another picture for each number."""
+    rng = np.random.default_rng(number)
+    coarse = rng.uniform(0, np.iinfo(dtype).max, (6, 8, *shape[2:])).astype("float32")
+    pixels = cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.rint(pixels).astype(dtype)
+
+
+def write_photos(folder, count, first=0, shape=(48, 64, 3)):
+    """Write JPEGs named for their numbers; return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        (folder / f"{number:03d}.jpg").write_bytes(cv2.imencode(".jpg", make_pixels(number, shape))[1].tobytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    """Return a function that makes up pixels."""
+    return make_pixels
+
+
+@pytest.fixture(scope="session")
+def make_photos():
+    """Return a function that writes photos into a folder."""
+    return write_photos
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Twelve photos, which no test may change."""
+    return write_photos(tmp_path_factory.mktemp("shared") / "photos", 12)
+
+
+@pytest.fixture(scope="session")
+def six():
+    """Return the names of the six ops of the design's example."""
+    return SIX
+
+
+@pytest.fixture(scope="session")
+def augmented():
+    """Return a function that makes the bag of variants: of six ops, or of the first few of them."""
+
+    def augmented(dataset, count=6, *, seed=7, **options):
+        return ks.augment(dataset, [getattr(ops, name)() for name in SIX[:count]], seed=seed, **options)
+
+    return augmented
+
+
+def files_of(target):
+    """Return every file of a target but its record: relative path to bytes."""
+    target = Path(target)
+    return {
+        path.relative_to(target).as_posix(): path.read_bytes()
+        for path in target.rglob("*")
+        if path.is_file() and "_kaleidoscope" not in path.parts
+    }
+
+
+def rows_of(target):
+    """Return the whole manifest, all columns, sorted."""
+    rows = ks.read_manifest(target).compute(scheduler="sync")
+    return rows.sort_values(["key", "variant"], ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def files():
+    """Return a function that reads every file of a target but its record."""
+    return files_of
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Return a function that reads the whole manifest, sorted."""
+    return rows_of
+
+
+@pytest.fixture(scope="session")
+def stamps():
+    """Return a function that tells whether files were written again: path to inode and time of change."""
+
+    def stamps(target, names=None):
+        names = files_of(target) if names is None else names
+        found = {name: (Path(target) / name).stat() for name in names}
+        return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+    return stamps
+
+
+@pytest.fixture(scope="session")
+def check_whole():
+    """Return a function that checks what holds of every target between two runs; it returns rows and files."""
+
+    def check(target):
+        rows, files = rows_of(target), files_of(target)
+        assert not rows.duplicated(["key", "variant"]).any(), "one row for each key and variant"
+        done = rows[rows["status"] == "ok"]
+        checksums = dict(zip(done["output"], done["checksum"], strict=True))
+        assert checksums == {name: zlib.crc32(data) for name, data in files.items()}
+        assert dict(zip(done["output"], done["bytes"], strict=True)) == {n: len(d) for n, d in files.items()}
+        record = Path(target) / "_kaleidoscope"
+        left = [path.name for path in record.rglob("*") if path.parent.name == "unfinished"]
+        assert left == [], "unfinished files were left"
+        assert list(record.glob("lease-*")) == [], "the lease was not given back"
+        return rows, files
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def whole(photos, augmented, check_whole, tmp_path_factory):
+    """The rows and files of the twelve photos and six ops, from one run that nothing disturbed."""
+    target = tmp_path_factory.mktemp("whole") / "out"
+    report = augmented(photos).write(target).compute(scheduler="sync")
+    assert (report.inputs, report.outputs, report.failed) == (12, 768, 0)
+    return check_whole(target)
+
+
+def ended(group):
+    """Wait until every process of a group has ended, ending by pid those that will not; return how many would not."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    _, alive = psutil.wait_procs(members, timeout=10)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=10)
+    return len(alive)
+
+
+class Client:
+    """One client process, in a process group of its own."""
+
+    def __init__(self, folder, source, targets, *, workers=0, names=SIX, meet=None, sabotage=None, **options):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.result, self.log = folder / "result.jsonl", folder / "log.txt"
+        order = {
+            "source": str(source),
+            "targets": [str(target) for target in targets],
+            "result": str(self.result),
+            "workers": workers,
+            "ops": names,
+            "options": options,
+            "meet": meet,
+        }
+        environment = dict(os.environ)
+        if sabotage:
+            counted = {"counter": str(folder / "puts"), **sabotage}
+            environment["KALEIDOSCOPE_SABOTAGE"] = json.dumps(counted)
+            environment["DASK_DISTRIBUTED__WORKER__PRELOAD"] = json.dumps([str(HERE / "sabotage.py")])
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "client.py"), json.dumps(order)],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def wait(self):
+        """Return the exit status, once everything that the client had started is over too."""
+        try:
+            status = self.process.wait(NOT_YET * 5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the client hung:\n{self.log.read_text()}") from None
+        finally:
+            ended(self.process.pid)
+        return status
+
+    @property
+    def results(self):
+        """What came of each write, as far as it got."""
+        return [json.loads(line) for line in self.result.read_text().splitlines()] if self.result.exists() else []
+
+
+@pytest.fixture
+def start_client(tmp_path):
+    """Return a function that starts a client process; what is left of it ends with the test."""
+    started = []
+
+    def start(*args, **kwargs):
+        client = Client(tmp_path / f"client-{len(started)}", *args, **kwargs)
+        started.append(client)
+        return client
+
+    yield start
+    for client in started:
+        if client.process.poll() is None:
+            client.process.kill()
+            client.process.wait()
+        ended(client.process.pid)
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """Return a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
+    processes = []
+
+    def launch(name, *arguments, **variables):
+        with (tmp_path / f"{name}.log").open("w") as log:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "dask", *arguments],
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **variables},
+                )
+            )
+
+    def start(workers=2, *options, **variables):
+        address = tmp_path / "scheduler.json"
+        here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+        launch("scheduler", "scheduler", *here, "--port", "0", "--scheduler-file", str(address))
+        deadline = time.monotonic() + NOT_YET
+        while not address.exists():
+            assert time.monotonic() < deadline, (tmp_path / "scheduler.log").read_text()
+            time.sleep(0.02)
+        for number in range(workers):
+            common = ("--scheduler-file", str(address), "--nthreads", "1")
+            launch(f"worker-{number}", "worker", *here, *common, *options, **variables)
+        return str(address)
+
+    yield start
+    for process in reversed(processes):
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Here:
+    """What makes the workers of a test's own cluster end at an exact point."""
+
+    preload = HERE / "sabotage.py"
+
+    def __call__(self, folder, **plan):
+        """Return the environment that tells them when."""
+        return {"KALEIDOSCOPE_SABOTAGE": json.dumps({"counter": str(folder / "puts"), **plan})}
+
+
+@pytest.fixture
+def here():
+    """Return what makes workers end at an exact point: a preload, and a function that gives their environment."""
+    return Here()
