@@ -80,6 +80,8 @@ class Totals:
         Written now.
     failed : int
         Inputs of which at least one variant failed.
+    lost : int
+        Variants that failed.
     seconds : float
         From opening to closing; 0 for blocks.
     counts : mapping of str to int
@@ -89,6 +91,7 @@ class Totals:
     outputs: int = 0
     bytes: int = 0
     failed: int = 0
+    lost: int = 0
     seconds: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -97,8 +100,8 @@ class Totals:
         """Sum up the rows of a block, each as key, status and bytes."""
         rows = list(rows)
         done = [size or 0 for _, status, size in rows if status == OK]
-        failed = {key for key, status, _ in rows if status == FAILED}
-        return Totals(len(done), sum(done), len(failed), 0.0, counts)
+        failed = [key for key, status, _ in rows if status == FAILED]
+        return Totals(len(done), sum(done), len(set(failed)), len(failed), 0.0, counts)
 
 
 def sum_totals(several: Sequence[Totals]) -> Totals:
@@ -106,8 +109,8 @@ def sum_totals(several: Sequence[Totals]) -> Totals:
     counts: Counter[str] = Counter()
     for one in several:
         counts.update(one.counts)
-    outputs, size, failed = (sum(getattr(t, n) for t in several) for n in ("outputs", "bytes", "failed"))
-    return Totals(outputs, size, failed, 0.0, dict(counts))
+    names = ("outputs", "bytes", "failed", "lost")
+    return Totals(*(sum(getattr(one, name) for one in several) for name in names), 0.0, dict(counts))
 
 
 @dataclass(frozen=True)

@@ -325,7 +325,7 @@ def _follow(client: Client, planned: _Planned, bar: Progress) -> Report:
     futures = client.get(planned.graph, [*planned.blocks, planned.report], sync=False)
     try:
         for future, totals in as_completed(futures[:-1], with_results=True):
-            bar.advance(totals.outputs, failed=totals.failed)
+            bar.advance(totals.outputs + totals.lost, failed=totals.failed)
             future.release()
         report: Report = futures[-1].result()
     except BaseException:
@@ -344,7 +344,7 @@ class _Advance(Callback):
 
     def _done(self, key: Key, result: Any, *_: Any) -> None:
         if key in self._keys:
-            self._bar.advance(result.outputs, failed=result.failed)
+            self._bar.advance(result.outputs + result.lost, failed=result.failed)
 
 
 # ---------------------------------------------------------------------------------- where one may write

@@ -55,12 +55,12 @@ class Progress:
             self._bar = None
 
     def advance(self, outputs: int, failed: int = 0) -> None:
-        """Count `outputs` more, of which `failed` could not be made."""
+        """Count `outputs` more as dealt with; `failed` more inputs have lost some of theirs."""
         self.outputs += outputs
         self.failed += failed
         if self._bar is not None:
             rate = self.outputs / max(time.perf_counter() - self._started, 1e-9)
-            failures = f"[red]{self.failed:,} failed[/red]" if self.failed else ""
+            failures = f"[red]{self.failed:,} inputs failed[/red]" if self.failed else ""
             task = self._bar.task_ids[0]
             self._bar.update(task, advance=outputs, rate=f"{rate:,.0f} outputs/s", failures=failures)
 
