@@ -101,7 +101,7 @@ class Totals:
         rows = list(rows)
         done = [size or 0 for _, status, size in rows if status == OK]
         failed = [key for key, status, _ in rows if status == FAILED]
-        return Totals(len(done), sum(done), len(set(failed)), len(failed), 0.0, counts)
+        return Totals(len(done), sum(done), len(set(failed)), len(failed), counts=counts)
 
 
 def sum_totals(several: Sequence[Totals]) -> Totals:
@@ -109,8 +109,8 @@ def sum_totals(several: Sequence[Totals]) -> Totals:
     counts: Counter[str] = Counter()
     for one in several:
         counts.update(one.counts)
-    names = ("outputs", "bytes", "failed", "lost")
-    return Totals(*(sum(getattr(one, name) for one in several) for name in names), 0.0, dict(counts))
+    sums = {name: sum(getattr(one, name) for one in several) for name in ("outputs", "bytes", "failed", "lost")}
+    return Totals(**sums, counts=dict(counts))
 
 
 @dataclass(frozen=True)

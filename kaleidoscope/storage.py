@@ -113,7 +113,15 @@ class Store:
         return filesystem(self.url, self.storage_options)[0]
 
     def path(self, name: str = "") -> str:
-        """Return the full path of a name on the filesystem."""
+        """Return the full path of a name on the filesystem.
+
+        Raises
+        ------
+        StoreError
+            If the name leads out of the store: a manifest may say anything.
+        """
+        if ".." in name.split("/"):
+            raise StoreError(f"{name!r} leads out of {self.url}")
         return f"{self._path}/{name}" if name else self._path
 
     def read(self, name: str) -> bytes:

@@ -186,7 +186,7 @@ class TestProgress:
             progress.advance(24, failed=3)
         out, err = capsys.readouterr()
         assert out == ""
-        for word in ("64/64", "outputs/s", "3 failed"):
+        for word in ("64/64", "outputs/s", "3 inputs failed"):
             assert word in err
 
     def test_says_nothing_of_failures_without_any(self, capsys):
