@@ -65,7 +65,8 @@ def __getattr__(name: str) -> Any:
         return value
     if name in __all__:
         return importlib.import_module(f"kaleidoscope.{name}")
-    raise AttributeError(f"module 'kaleidoscope' has no attribute {name!r}")
+    hint = importlib.import_module("kaleidoscope.errors").did_you_mean(name, __all__)
+    raise AttributeError(f"module 'kaleidoscope' has no attribute {name!r}.{hint}")
 
 
 def __dir__() -> list[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from typing import Any
 
 from dask.bag import Bag
 from dask.bag.core import Item
-from dask.base import dont_optimize, tokenize
+from dask.base import dont_optimize, replace_name_in_key, tokenize
 from dask.context import globalmethod
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.threaded import get as threaded_get
 
 from kaleidoscope.errors import RecipeError
-from kaleidoscope.optimize import optimize
+from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
 
 #: Bytes of pixels that one partition of variants may come to.
@@ -36,20 +38,83 @@ class StreamingBag(Bag):
 
     def take(self, k: int, npartitions: int = 1, compute: bool = True, warn: bool = True) -> Any:  # noqa: FBT001, FBT002 - Dask's signature
         """Return the first `k` elements; see `dask.bag.Bag.take`."""
-        plain = super().take(k, npartitions=npartitions, compute=False, warn=warn)
-        bag = StreamingBag(plain.dask, plain.name, plain.npartitions)
+        bag = _adopted(super().take(k, npartitions=npartitions, compute=False, warn=warn))
         return tuple(bag.compute()) if compute else bag
 
-    def reduction(self, *args: Any, **kwargs: Any) -> Any:
-        """Reduce; see `dask.bag.Bag.reduction`, which `count`, `sum`, `max` and `fold` go through."""
-        result = super().reduction(*args, **kwargs)
-        return _StreamingItem(result.dask, result.key) if type(result) is Item else result
+    def to_delayed(self, optimize_graph: bool = True) -> list[Delayed]:  # noqa: FBT001, FBT002 - Dask's signature
+        """Return a `dask.delayed.Delayed` for each partition; see `dask.bag.Bag.to_delayed`."""
+        keys: list[Any] = self.__dask_keys__()
+        graph = self.__dask_graph__()
+        if optimize_graph:
+            graph = _as_layers(self.__dask_optimize__(graph, keys), self.name)
+        return [Delayed(key, graph, layer=layer_of(graph, key)) for key in keys]
 
 
-class _StreamingItem(Item):
-    """One value out of a streaming bag."""
+class StreamingItem(Item):
+    """One value out of a streaming bag, such as its count."""
 
     __dask_scheduler__ = staticmethod(threaded_get)
+    __dask_optimize__ = globalmethod(optimize, key="kaleidoscope_optimize", falsey=dont_optimize)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the name of its layer."""
+        return StreamingItem, (self.dask, self.key, self._layer)
+
+    def _rebuild(self, dsk: Any, *, rename: Mapping[str, str] | None = None) -> StreamingItem:
+        return StreamingItem(dsk, replace_name_in_key(self.key, rename) if rename else self.key)
+
+    def apply(self, func: Callable[[Any], Any]) -> StreamingItem:
+        """Return the item of the function's result; see `dask.bag.Item.apply`."""
+        item: StreamingItem = _adopted(super().apply(func))
+        return item
+
+    def to_delayed(self, optimize_graph: bool = True) -> Delayed:  # noqa: FBT001, FBT002 - Dask's signature
+        """Return it as a `dask.delayed.Delayed`."""
+        graph = self.__dask_graph__()
+        if optimize_graph:
+            graph = _as_layers(self.__dask_optimize__(graph, self.__dask_keys__()), self._layer)
+        return Delayed(self.key, graph, layer=layer_of(graph, self.key))
+
+
+def _as_layers(graph: Any, name: str) -> HighLevelGraph:
+    if isinstance(graph, HighLevelGraph):
+        return graph
+    return HighLevelGraph.from_collections(f"delayed-{name}", graph, dependencies=())
+
+
+def _adopted(result: Any) -> Any:
+    """Return what a method of Dask's made as one of ours, so that it runs on threads and keeps its annotations."""
+    if type(result) is Bag:
+        return StreamingBag(result.dask, result.name, result.npartitions)
+    if type(result) is Item:
+        return StreamingItem(result.dask, result.key, result._layer)  # noqa: SLF001 - there is no other way to it
+    if isinstance(result, tuple):
+        return tuple(map(_adopted, result))
+    return result
+
+
+def _adopting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def adopting(*args: Any, **kwargs: Any) -> Any:
+        return _adopted(method(*args, **kwargs))
+
+    return adopting
+
+
+for _name in (
+    "accumulate",
+    "distinct",
+    "foldby",
+    "frequencies",
+    "groupby",
+    "join",
+    "product",
+    "reduction",
+    "repartition",
+    "topk",
+    "unzip",
+):  # what Dask makes with `Bag(...)` or `Item(...)` whatever it was called on
+    setattr(StreamingBag, _name, _adopting(getattr(Bag, _name)))
 
 
 class ImageBag(StreamingBag):
@@ -68,7 +133,9 @@ class ImageBag(StreamingBag):
     listing: Listing
     partition_size: int | None
 
-    def __new__(cls, graph: Any, name: str, npartitions: int, listing: Listing | None = None, **_: Any) -> Any:
+    def __new__(
+        cls, graph: Any, name: str, npartitions: int, listing: Listing | None = None, *_: Any, **__: Any
+    ) -> Any:
         """Make a plain streaming bag where Dask derives one by ``type(self)(graph, name, npartitions)``."""
         return object.__new__(cls) if listing is not None else StreamingBag(graph, name, npartitions)
 

@@ -6,20 +6,22 @@ to the scheduler; culling alone would keep them, but end streaming: every step w
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from dask._task_spec import Alias, GraphNode, convert_legacy_graph, cull, fuse_linear_task_spec
+from dask._task_spec import Alias, GraphNode, Task, TaskRef, convert_legacy_graph, cull, fuse_linear_task_spec
 from dask.bag.core import lazify
-from dask.bag.core import optimize as optimize_plain
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+if TYPE_CHECKING:
+    from dask.typing import Key
 
 Annotations = dict[str, Any]
 
 
-def optimize(graph: Any, keys: Any, fuse_keys: Iterable[Hashable] | None = None, **options: Any) -> Any:
+def optimize(graph: Any, keys: Any, fuse_keys: Iterable[Key] | None = None, **_: Any) -> Any:
     """Cull, fuse and stream a bag's graph; ``__dask_optimize__`` of our bags.
 
     Parameters
@@ -34,28 +36,48 @@ def optimize(graph: Any, keys: Any, fuse_keys: Iterable[Hashable] | None = None,
     Returns
     -------
     HighLevelGraph or dict
-        With a layer for each set of annotations, where there are any.
+        With a layer for each stretch of equal annotations, where there are any.
     """
-    if not isinstance(graph, HighLevelGraph) or not any(layer.annotations for layer in graph.layers.values()):
-        return optimize_plain(graph, keys, list(fuse_keys or ()), **options)
     outputs = list(flatten(keys if isinstance(keys, list) else [keys]))
-    annotations = _by_key(graph)
-    culled = cull(convert_legacy_graph(graph), outputs)
+    annotations = _by_key(graph) if isinstance(graph, HighLevelGraph) else {}
+    tasks = _dependencies_first(cull(convert_legacy_graph(graph), outputs))
     borders = {
         needed
-        for key, task in culled.items()
+        for key, task in tasks.items()
         for needed in task.dependencies
-        if needed in culled and annotations.get(needed) != annotations.get(key)
+        if needed in tasks and annotations.get(needed) != annotations.get(key)
     }
-    fused = lazify(fuse_linear_task_spec(culled, {*outputs, *borders, *(fuse_keys or ())}))
+    # A stream can be taken once: what one task takes twice must stay a list, which Dask's own bag forgets.
+    twice = {key for task in tasks.values() for key, times in Counter(_references(task)).items() if times > 1}
+    fused = lazify(fuse_linear_task_spec(tasks, {*outputs, *borders, *twice, *(fuse_keys or ())}))
+    if not annotations:
+        return fused
     for key, task in fused.items():
         # The last task of a chain keeps its key as an alias of the fused one, which is named for the whole chain.
         if isinstance(task, Alias) and task.target in fused and key in annotations:
             annotations[task.target] = annotations[key]
-    return _layers(fused, annotations)
+    return _layers(_dependencies_first(fused), annotations)
 
 
-def _by_key(graph: HighLevelGraph) -> dict[Hashable, Annotations]:
+def _references(task: object) -> Iterator[Key]:
+    """Yield the keys that a task's arguments refer to, each as often as it stands there."""
+    if isinstance(task, TaskRef):
+        yield task.key
+    elif isinstance(task, Task):
+        for argument in (*task.args, *task.kwargs.values()):
+            yield from _references(argument)
+    elif isinstance(task, list | tuple):
+        for element in task:
+            yield from _references(element)
+
+
+def layer_of(graph: Any, key: Key) -> str | None:
+    """Return the name of the layer of an optimized graph that has this key."""
+    layers = graph.layers if isinstance(graph, HighLevelGraph) else {}
+    return next((name for name, layer in layers.items() if key in layer), None)
+
+
+def _by_key(graph: HighLevelGraph) -> dict[Key, Annotations]:
     return {
         key: {name: value(key) if callable(value) else value for name, value in layer.annotations.items()}
         for layer in graph.layers.values()
@@ -64,20 +86,44 @@ def _by_key(graph: HighLevelGraph) -> dict[Hashable, Annotations]:
     }
 
 
-def _layers(tasks: Mapping[Hashable, GraphNode], annotations: Mapping[Hashable, Annotations]) -> HighLevelGraph:
-    """Group tasks into a layer for each set of annotations: that is how they travel to the scheduler."""
-    groups: dict[str, dict[Hashable, GraphNode]] = defaultdict(dict)
-    of_group: dict[str, Annotations | None] = {}
-    group_of: dict[Hashable, str] = {}
+def _dependencies_first(tasks: Mapping[Key, GraphNode]) -> dict[Key, GraphNode]:
+    """Sort a graph.
+
+    Dask's fusion starts chains in the graph's order. One that starts above a key which has to stay, because it is an
+    output or its annotations change there, leaves that key alone and unfused with what is below it: nothing streams.
+    """
+    done: dict[Key, GraphNode] = {}
+    for first in tasks:
+        stack = [first]
+        while stack:
+            key = stack[-1]
+            missing = [d for d in tasks[key].dependencies if d in tasks and d not in done] if key not in done else []
+            if missing:
+                stack.extend(missing)
+            else:
+                done.setdefault(stack.pop(), tasks[key])
+    return done
+
+
+def _layers(tasks: Mapping[Key, GraphNode], annotations: Mapping[Key, Annotations]) -> HighLevelGraph:
+    """Group sorted tasks into a layer for each stretch of equal annotations: so they travel to the scheduler.
+
+    Stretches are numbered by how often annotations changed on the way, so that no two layers need each other.
+    """
+    changes: dict[Key, int] = {}
+    groups: dict[str, dict[Key, GraphNode]] = defaultdict(dict)
+    layer: dict[Key, str] = {}
     for key, task in tasks.items():
-        found = annotations.get(key)
-        name = "annotated-" + (repr(sorted(found.items(), key=repr)) if found else "not")
-        groups[name][key] = task
-        of_group[name] = found
-        group_of[key] = name
-    layers = {n: MaterializedLayer(group, annotations=of_group[n]) for n, group in groups.items()}
+        own = annotations.get(key)
+        below = [d for d in task.dependencies if d in tasks]
+        changes[key] = max((changes[d] + (annotations.get(d) != own) for d in below), default=0)
+        layer[key] = f"{changes[key]}-{repr(sorted(own.items(), key=repr)) if own else 'plain'}"
+        groups[layer[key]][key] = task
+    layers = {
+        name: MaterializedLayer(group, annotations=annotations.get(next(iter(group)))) for name, group in groups.items()
+    }
     needs = {
-        name: {group_of[d] for task in group.values() for d in task.dependencies if d in group_of} - {name}
+        name: {layer[d] for task in group.values() for d in task.dependencies if d in layer} - {name}
         for name, group in groups.items()
     }
     return HighLevelGraph(layers, needs)

@@ -78,6 +78,13 @@ class _Walk:
         """Whether this node is a wanted variant itself."""
         return planned.node.leaf and (self.wanted is None or planned.node.name in self.wanted)
 
+    def needs_parent(self, planned: PlannedNode) -> bool:
+        """Whether what is wanted of this node starts from its parent's pixels."""
+        if planned.node.op is not None or self.paths is None:
+            return planned.needs_parent
+        below = (child for child in planned.children if self.wants(child))
+        return self.wants_leaf(planned) or any(map(self.needs_parent, below))
+
 
 def walk(
     plan: Plan,
@@ -135,7 +142,7 @@ def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome
     """Yield the outcomes at and under a node; buffers taken here go back here."""
     made: NDArray[Any] | None = None
     children = [child for child in planned.children if trip.wants(child)]
-    if view.pixels is None and (trip.wants_leaf(planned) or any(child.needs_parent for child in children)):
+    if view.pixels is None and (trip.wants_leaf(planned) or any(trip.needs_parent(child) for child in children)):
         try:
             made = trip.backend.warp(view.base, view.pending, planned.resampling, view.frame)
         except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
