@@ -66,7 +66,8 @@ class Owner:
         if (self.host, self.boot) != (socket.gethostname(), _boot_id()):
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born) > 1.0
+            process = psutil.Process(self.pid)
+            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.born) > 1.0
         except psutil.NoSuchProcess:
             return True
 
@@ -143,15 +144,18 @@ def _text(owner: Owner, *, opened: bool) -> bytes:
 
 def _held(store: Store) -> dict[int, tuple[Lease, float]]:
     """Return the leases there are by their numbers, each with the seconds since its last sign of life."""
-    found = {}
-    for name in store.list(RECORD_FOLDER):
-        match = _NAME.fullmatch(name)
-        data = store.read_if_there(f"{RECORD_FOLDER}/{name}") if match else None
-        if match and data is not None:
+    while True:
+        found = {}
+        names = [match for match in map(_NAME.fullmatch, store.list(RECORD_FOLDER)) if match]
+        for match in names:
+            data = store.read_if_there(f"{RECORD_FOLDER}/{match[0]}")
+            if data is None:
+                break  # it went while we looked, and another one may have come: look again
             content = json.loads(data)
             age, opened = time.time() - content.pop("renewed"), content.pop("opened")
             found[int(match[1])] = (Lease(store, Owner(**content), int(match[1]), opened), age)
-    return found
+        else:
+            return found
 
 
 def take_lease(store: Store, owner: Owner) -> Lease:
@@ -175,6 +179,9 @@ def take_lease(store: Store, owner: Owner) -> Lease:
             raise _in_use(store, other.owner, age)
     lease = Lease(store, owner, max(held, default=0) + 1)
     if not store.create(lease.name, _text(owner, opened=False)):
+        raise _in_use(store, None, 0.0)
+    if any(number > lease.number for number in _held(store)):  # the first listing may have missed one just made
+        lease.release()
         raise _in_use(store, None, 0.0)
     store.delete(other.name for other, _ in held.values())
     return lease

@@ -63,6 +63,8 @@ def _references(task: object) -> Iterator[Key]:
     """Yield the keys that a task's arguments refer to, each as often as it stands there."""
     if isinstance(task, TaskRef):
         yield task.key
+    elif isinstance(task, Alias):
+        yield task.target
     elif isinstance(task, Task):
         for argument in (*task.args, *task.kwargs.values()):
             yield from _references(argument)
