@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
@@ -17,7 +18,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import format_bytes
 
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.bag import ImageBag, StreamingBag, decoded_bytes, packs_for, read_images
+from kaleidoscope.bag import ImageBag, StreamingBag, adopted, decoded_bytes, packs_for, read_images
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError
@@ -148,7 +149,15 @@ class AugmentedBag(StreamingBag):
         -------
         ContactSheet
             Shows itself in a notebook; ``.save(path)`` writes a PNG.
+
+        Raises
+        ------
+        RecipeError
+            If a number is not a whole number of at least 1.
         """
+        for name, value in (("n", n), ("variants", variants)):
+            if type(value) is not int or value < 1:
+                raise RecipeError(f"preview({name}={value!r}): expected a whole number of at least 1, got {value!r}")
         names = self.variants
         count = min(variants, len(names))
         shown = tuple(names[round(i * (len(names) - 1) / max(count - 1, 1))] for i in range(count))
@@ -305,7 +314,8 @@ def _as_source(dataset: Any) -> ImageBag | Bag:
             "Sequential(PowerSet(...), Repeat(...))"
         )
     if isinstance(dataset, Bag):
-        return dataset
+        bag: Bag = adopted(dataset)
+        return bag
     if isinstance(dataset, str | os.PathLike):
         return read_images(dataset)
     if isinstance(dataset, np.ndarray) and dataset.ndim != 4:
@@ -322,8 +332,11 @@ def _as_source(dataset: Any) -> ImageBag | Bag:
         return read_images(items)
     named = [(f"{i:06d}", item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items)]
     records = [as_record(item, None, {}) for item in named]
-    bag: Bag = from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1)))
-    return bag
+    twice = [key for key, times in Counter(record.key for record in records).items() if times > 1]
+    if twice:
+        raise RecipeError(f"two images have the key {twice[0]!r}: give each its own")
+    in_memory: Bag = adopted(from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1))))
+    return in_memory
 
 
 def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:

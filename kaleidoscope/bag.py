@@ -38,7 +38,7 @@ class StreamingBag(Bag):
 
     def take(self, k: int, npartitions: int = 1, compute: bool = True, warn: bool = True) -> Any:  # noqa: FBT001, FBT002 - Dask's signature
         """Return the first `k` elements; see `dask.bag.Bag.take`."""
-        bag = _adopted(super().take(k, npartitions=npartitions, compute=False, warn=warn))
+        bag = adopted(super().take(k, npartitions=npartitions, compute=False, warn=warn))
         return tuple(bag.compute()) if compute else bag
 
     def to_delayed(self, optimize_graph: bool = True) -> list[Delayed]:  # noqa: FBT001, FBT002 - Dask's signature
@@ -65,7 +65,7 @@ class StreamingItem(Item):
 
     def apply(self, func: Callable[[Any], Any]) -> StreamingItem:
         """Return the item of the function's result; see `dask.bag.Item.apply`."""
-        item: StreamingItem = _adopted(super().apply(func))
+        item: StreamingItem = adopted(super().apply(func))
         return item
 
     def to_delayed(self, optimize_graph: bool = True) -> Delayed:  # noqa: FBT001, FBT002 - Dask's signature
@@ -82,21 +82,21 @@ def _as_layers(graph: Any, name: str) -> HighLevelGraph:
     return HighLevelGraph.from_collections(f"delayed-{name}", graph, dependencies=())
 
 
-def _adopted(result: Any) -> Any:
+def adopted(result: Any) -> Any:
     """Return what a method of Dask's made as one of ours, so that it runs on threads and keeps its annotations."""
     if type(result) is Bag:
         return StreamingBag(result.dask, result.name, result.npartitions)
     if type(result) is Item:
         return StreamingItem(result.dask, result.key, result._layer)  # noqa: SLF001 - there is no other way to it
     if isinstance(result, tuple):
-        return tuple(map(_adopted, result))
+        return tuple(map(adopted, result))
     return result
 
 
 def _adopting(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def adopting(*args: Any, **kwargs: Any) -> Any:
-        return _adopted(method(*args, **kwargs))
+        return adopted(method(*args, **kwargs))
 
     return adopting
 

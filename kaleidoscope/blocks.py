@@ -7,6 +7,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,7 @@ def open_run(order: Order) -> OpenRun:
     """
     store = order.store
     lease = take_lease(store, order.owner)
-    if lease.opened:
+    if lease.state != "new":
         return OpenRun(order.job, lease, time.time())
     try:
         if fingerprint(store) != order.fingerprint:
@@ -153,7 +154,7 @@ def open_run(order: Order) -> OpenRun:
             delete_outputs(store)
         for name, data in order.files.items():
             store.write(name, data)
-        lease = lease.mark_opened()
+        lease = lease.mark("open")
     except BaseException:
         lease.release()
         raise
@@ -177,6 +178,15 @@ def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) ->
     Totals
         Of these blocks; of what another attempt of this task had committed, too.
     """
+    try:
+        return _write_blocks(run, packed, carried)
+    except BaseException:
+        with suppress(StoreError):  # the first error is the one to know
+            run.lease.mark("failed")
+        raise
+
+
+def _write_blocks(run: OpenRun, packed: PackedBlocks, carried: Sequence[Sequence[Any]]) -> Totals:
     by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
     with one_thread_per_task():
         return sum_totals(
@@ -215,7 +225,6 @@ def _write_block(
     rows: list[Row] = []
     with WriteBehind(run.store) as writer:
         for entry, wanted in block.entries:
-            run.lease.renew()
             one = _OneImage(run, entry, storage_options, backend, writer)
             rows += one.rows(wanted, carried.get(entry.key))
     totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
@@ -246,7 +255,8 @@ class _OneImage:
         try:
             record = load(carried or ImageRecord(key, source=source), self.backend.counts)
             pixels = pixels_of(record)
-            size = size if record.source is None else record.source.size
+            if size is None and record.source is not None:
+                size = record.source.size
         except KaleidoscopeError as error:
             outcomes = [Outcome(variant, None, (), error) for variant in wanted or job.plan.tree.variants]
         else:
@@ -261,6 +271,7 @@ class _OneImage:
                 wanted=only,
             )
         for outcome in outcomes:
+            self.run.lease.renew()
             yield self._row(outcome, size)
 
     def _row(self, outcome: Outcome, source_size: int | None) -> Row:

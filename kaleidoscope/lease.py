@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import psutil
 
@@ -25,6 +26,7 @@ from kaleidoscope.storage import Store
 #: Seconds without a sign of life after which a holder counts as dead, wherever it ran.
 EXPIRES_AFTER = 120.0
 _RENEW_EVERY = 15.0
+State = Literal["new", "open", "failed"]
 _NAME = re.compile(r"lease-(\d+)\.json")
 
 
@@ -84,20 +86,21 @@ class Lease:
         Who holds it.
     number : int
         Its place in the row of leases.
-    opened : bool
-        Whether the run's record is written: a task that opens the run a second time has nothing to do.
+    state : str
+        ``new``; ``open`` once the run's record is written, so that a task that opens the run a second time has nothing
+        to do; ``failed`` once a task has failed: another run may pass it over, unless that task is tried again.
     """
 
     store: Store
     owner: Owner
     number: int
-    opened: bool = False
+    state: State = "new"
     _renewed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel to the workers."""
-        return Lease, (self.store, self.owner, self.number, self.opened)
+        return Lease, (self.store, self.owner, self.number, self.state)
 
     @property
     def name(self) -> str:
@@ -111,12 +114,13 @@ class Lease:
                 return
             self._renewed[0] = time.monotonic()
         self.check()
-        self.store.write(self.name, _text(self.owner, opened=self.opened))
+        self.store.write(self.name, _text(self.owner, self.state))
 
-    def mark_opened(self) -> Lease:
-        """Write down that the run's record is written; return the lease that says so."""
-        self.store.write(self.name, _text(self.owner, opened=True))
-        return replace(self, opened=True)
+    def mark(self, state: State) -> Lease:
+        """Write down how far the run has come; return the lease that says so."""
+        self.check()
+        self.store.write(self.name, _text(self.owner, state))
+        return replace(self, state=state)
 
     def check(self) -> None:
         """Refuse to go on once somebody else has taken over, or the run was given up.
@@ -127,7 +131,7 @@ class Lease:
             If this lease is no longer there, or no longer ours.
         """
         data = self.store.read_if_there(self.name)
-        if data is None or json.loads(data)["run_id"] != self.owner.run_id:
+        if data is None or _content(self.store, self.name, data)["owner"]["run_id"] != self.owner.run_id:
             raise StoreError(
                 f"{self.store.url}: this run was given up or another one has taken over; what it had committed stays, "
                 "and a new run goes on from there"
@@ -138,8 +142,8 @@ class Lease:
         self.store.delete([self.name])
 
 
-def _text(owner: Owner, *, opened: bool) -> bytes:
-    return json.dumps({**asdict(owner), "opened": opened, "renewed": time.time()}).encode()
+def _text(owner: Owner, state: State) -> bytes:
+    return json.dumps({"owner": asdict(owner), "state": state, "renewed": time.time()}).encode()
 
 
 def _held(store: Store) -> dict[int, tuple[Lease, float]]:
@@ -151,9 +155,9 @@ def _held(store: Store) -> dict[int, tuple[Lease, float]]:
             data = store.read_if_there(f"{RECORD_FOLDER}/{match[0]}")
             if data is None:
                 break  # it went while we looked, and another one may have come: look again
-            content = json.loads(data)
-            age, opened = time.time() - content.pop("renewed"), content.pop("opened")
-            found[int(match[1])] = (Lease(store, Owner(**content), int(match[1]), opened), age)
+            content = _content(store, match[0], data)
+            lease = Lease(store, Owner(**content["owner"]), int(match[1]), content["state"])
+            found[lease.number] = (lease, time.time() - content["renewed"])
         else:
             return found
 
@@ -175,24 +179,40 @@ def take_lease(store: Store, owner: Owner) -> Lease:
     for other, age in held.values():
         if other.owner.run_id == owner.run_id:
             return other
-        if age < EXPIRES_AFTER and not other.owner.is_dead():
-            raise _in_use(store, other.owner, age)
+        if _is_alive(other, age):
+            raise _in_use(other, age)
     lease = Lease(store, owner, max(held, default=0) + 1)
-    if not store.create(lease.name, _text(owner, opened=False)):
-        raise _in_use(store, None, 0.0)
-    if any(number > lease.number for number in _held(store)):  # the first listing may have missed one just made
-        lease.release()
-        raise _in_use(store, None, 0.0)
+    created = store.create(lease.name, _text(owner, "new"))
+    # Another one may have come between the look and the try, under this number or one that had become free again.
+    # Of two, the later one sees the earlier one here.
+    for other, age in _held(store).values():
+        if other.owner.run_id != owner.run_id and _is_alive(other, age):
+            if created:
+                lease.release()
+            raise _in_use(other, age)
+    if not created:
+        raise StoreError(f"another run has just been at {store.url}: start this one again")
     store.delete(other.name for other, _ in held.values())
     return lease
 
 
-def _in_use(store: Store, other: Owner | None, age: float) -> StoreError:
-    who = f"process {other.pid} on {other.host}" if other else "a run that started at the same moment"
+def _is_alive(lease: Lease, age: float) -> bool:
+    return lease.state != "failed" and age < EXPIRES_AFTER and not lease.owner.is_dead()
+
+
+def _in_use(lease: Lease, age: float) -> StoreError:
     return StoreError(
-        f"{store.url} is being written by {who} (last sign of life {age:.0f} s ago): wait until it is done. If it is "
-        f"dead, this target is free {EXPIRES_AFTER:.0f} s after its last sign of life"
+        f"{lease.store.url} is being written by process {lease.owner.pid} on {lease.owner.host} (last sign of life "
+        f"{age:.0f} s ago): wait until it is done. If it is dead, this target is free {EXPIRES_AFTER:.0f} s after that"
     )
+
+
+def _content(store: Store, name: str, data: bytes) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(data)
+    except ValueError:
+        raise StoreError(f"{store.url}: {name} is damaged; delete it if no run is writing there") from None
+    return content
 
 
 def give_up(store: Store, run_id: str) -> None:

@@ -59,6 +59,7 @@ def replay(row: Mapping[str, Any], source: Any = None) -> NDArray[Any]:
         key, seed, steps = str(row["key"]), int(row["seed"]), json.loads(row["params"])
         ops = [from_spec(step["op"]) for step in steps]
         drawn = [step["params"] for step in steps]
+        _ = row["source"], row["source_size"], row["environment"]
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise
@@ -81,9 +82,9 @@ def _input(row: Mapping[str, Any], key: str, source: Any) -> ImageRecord:
         case np.ndarray():
             return ImageRecord(key, source[..., np.newaxis] if source.ndim == 2 else source)
         case None:
-            if not row.get("source"):
+            if not isinstance(row["source"], str) or not row["source"]:
                 raise RecipeError("this image had no URL of its own: pass source=, its pixels", key=key)
-            return _record_at(key, str(row["source"]))
+            return _record_at(key, row["source"])
         case str() | os.PathLike():
             url = os.fspath(source)
             fs, path = filesystem(url)
@@ -98,10 +99,10 @@ def _record_at(key: str, url: str) -> ImageRecord:
 
 
 def _warn_of_changes(row: Mapping[str, Any], record: ImageRecord) -> None:
-    size = record.source.size if record.source else None
-    if size is not None and row["source_size"] is not None and size != row["source_size"]:
+    size, before = record.source.size if record.source else None, _whole(row["source_size"])
+    if None not in (size, before) and size != before:
         warnings.warn(
-            f"{record.key} has {size} bytes now and had {row['source_size']} when this output was made",
+            f"{record.key} has {size} bytes now and had {before} when this output was made",
             stacklevel=3,
         )
     if row["environment"] != environment():
@@ -109,3 +110,11 @@ def _warn_of_changes(row: Mapping[str, Any], record: ImageRecord) -> None:
             f"this output was made with {row['environment']}, and here is {environment()}: pixels may differ",
             stacklevel=3,
         )
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number of a table, where a missing one may be None, NaN or `pandas.NA`."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None

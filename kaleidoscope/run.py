@@ -57,12 +57,15 @@ class TargetState:
         The committed manifest parts, by block.
     fingerprint : str
         Changes whenever another run has written here.
+    half_deleted : bool
+        An overwriting run was stopped while it deleted what was here; what is left of it counts for nothing.
     """
 
     record: Mapping[str, Any] | None
     inputs: Mapping[str, RecordedInput]
     parts: Mapping[int, list[PartName]]
     fingerprint: str
+    half_deleted: bool = False
 
     @property
     def leaf_ids(self) -> dict[str, str]:
@@ -90,6 +93,8 @@ def read_state(store: Store) -> TargetState:
     record = json.loads(data) if data else None
     if record is None:
         return TargetState(None, {}, {}, mark)
+    if record.get("deleting"):
+        return TargetState(None, {}, {}, mark, half_deleted=True)
     if record["format_version"] > FORMAT_VERSION:
         raise StoreError(
             f"{store.url} was written by a newer version of Kaleidoscope (record format {record['format_version']}, "
@@ -146,12 +151,15 @@ class Work:
         What is left to do.
     there : int
         Outputs of this dataset and recipe that are there already.
+    overwrite : bool
+        What the manifest lists is to be deleted first.
     """
 
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
     blocks: Sequence[BlockWork] = field(repr=False)
     there: int = 0
+    overwrite: bool = False
 
 
 def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bool = False) -> Work:
@@ -174,7 +182,7 @@ def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bo
         If the target holds outputs of another recipe, with the difference.
     """
     state = read_state(store)
-    mark = state.fingerprint
+    mark, overwrite = state.fingerprint, overwrite or state.half_deleted
     if overwrite:
         state = TargetState(None, {}, {}, mark)
     _check_extends(store, state, job)
@@ -184,7 +192,7 @@ def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bo
     variants = len(job.plan.tree)
     asked = sum(block.outputs(variants) for block in blocks)
     files = _record_files(state, job, changed, leaf_sets)
-    return Work(mark, files, blocks, len(wanted) * job.per_image - asked)
+    return Work(mark, files, blocks, len(wanted) * job.per_image - asked, overwrite)
 
 
 def _check_extends(store: Store, state: TargetState, job: Job) -> None:
@@ -318,11 +326,18 @@ def _record_files(
 
 
 def delete_outputs(store: Store) -> None:
-    """Delete every output that the manifest lists, then the record itself; what else lies there stays."""
-    parts = store.list(PARTS)
-    for name in parts:
-        outputs = from_parquet(store.read(f"{PARTS}/{name}"), ["output"])["output"].to_pylist()
-        store.delete(output for output in outputs if output is not None)
+    """Delete every output that the manifest lists, then the record itself; what else lies there stays.
+
+    The record says so first: a run that is stopped in the middle leaves outputs that are gone and rows that are not,
+    and the next one must go on deleting.
+    """
+    if store.exists(RUN_RECORD):
+        store.write(RUN_RECORD, json.dumps({"format_version": FORMAT_VERSION, "deleting": True}).encode())
+    for name in store.list(PARTS):
+        if PartName.parse(name) is not None:
+            outputs = from_parquet(store.read(f"{PARTS}/{name}"), ["output"])["output"].to_pylist()
+            store.delete(output for output in outputs if output is not None)
+            store.delete([f"{PARTS}/{name}"])
     inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]
-    store.delete([f"{PARTS}/{name}" for name in parts] + [f"{RECORD_FOLDER}/{name}" for name in inputs])
+    store.delete(f"{RECORD_FOLDER}/{name}" for name in inputs)
     store.delete([RUN_RECORD])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.record import ImageRecord, Source
-from kaleidoscope.storage import filesystem, is_local, store_errors
+from kaleidoscope.storage import filesystem, is_local, options_of, public, store_errors
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -66,15 +66,17 @@ class Listing:
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse a key that is there twice: nothing would tell its variants apart.
+        """Refuse a key that is there twice, as nothing would tell its variants apart, and one that is no text.
 
         Raises
         ------
         RecipeError
-            Naming the key and both URLs.
+            Naming the key.
         """
         seen: dict[str, str] = {}
         for entry in self.entries:
+            if not entry.key.isprintable() and not _is_text(entry.key):
+                raise RecipeError(f"the name {entry.key!r} is not text in UTF-8: rename the file")
             if entry.key in seen:
                 raise RecipeError(
                     f"two images have the key {entry.key!r}: {seen[entry.key]} and {entry.url}; pass root= so that "
@@ -158,14 +160,17 @@ def list_images(
     RecipeError
         If two images have the same key, or one lies outside of `root`.
     """
-    options = dict(storage_options or {})
     if isinstance(urls, str | os.PathLike):
-        return _list_one(os.fspath(urls), root, options)
-    given = list(urls)
+        place = os.fspath(urls)
+        return _list_one(place, root, options_of(place, storage_options))
+    if not isinstance(urls, Iterable):
+        raise RecipeError(f"expected URLs or paths of images, got {urls!r} ({type(urls).__name__})")
+    given, options = list(urls), dict(storage_options or {})
     for url in given:
         if not isinstance(url, str | os.PathLike):
             raise RecipeError(f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them")
-    return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), "", options)
+    top = "" if root is None else _as_url(*filesystem(os.fspath(root), options))
+    return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), top, options)
 
 
 def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
@@ -176,7 +181,7 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
         elif fs.exists(path):
             found, base = {path: fs.info(path)}, posixpath.dirname(path)
         elif any(wildcard in path for wildcard in "*?["):
-            found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file"}
+            found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
             base = _before_wildcard(path)
         else:
             raise StoreError(f"cannot list {url}: there is nothing there")
@@ -203,6 +208,18 @@ def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, An
     return found
 
 
+def _is_record(path: str) -> bool:
+    return RECORD_FOLDER in path.split("/")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> Entry:
     """Return the entry of one URL, without listing: only this machine's files are looked at.
 
@@ -224,7 +241,7 @@ def _key_of_url(url: str) -> str:
     >>> _key_of_url("s3://bucket/a/b.jpg"), _key_of_url("/data/b.jpg"), _key_of_url("photos/b.jpg")
     ('bucket/a/b.jpg', 'data/b.jpg', 'photos/b.jpg')
     """
-    path = url.split("://", 1)[-1].replace(os.sep, "/")
+    path = public(url).split("://", 1)[-1].replace(os.sep, "/")
     return posixpath.normpath(posixpath.join("/", path)).lstrip("/")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import posixpath
+import re
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +29,35 @@ _serial = itertools.count()
 _process = uuid.uuid4().hex[:8]
 
 
+def options_of(url: str, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what opens a URL: the given options, and what the URL itself says of host, user and password."""
+    import fsspec
+
+    protocol, separator, _ = url.partition("://")
+    if not separator:
+        return dict(storage_options or {})
+    try:
+        kind = fsspec.get_filesystem_class(protocol)
+    except (ValueError, ImportError) as error:
+        raise StoreError(f"cannot open {public(url)!r}: {error}") from None
+    return {**kind._get_kwargs_from_urls(url), **(storage_options or {})}  # noqa: SLF001 - fsspec's own way in
+
+
+def public(url: str) -> str:
+    """Return a URL without the user and password that it may contain.
+
+    Examples
+    --------
+    >>> public("ftp://me:secret@host/a.jpg")
+    'ftp://host/a.jpg'
+    """
+    return re.sub(r"://[^/@]*@", "://", url)
+
+
 def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
     """Return the fsspec filesystem of a URL, and the URL's path on it.
+
+    What has no scheme is a path of this machine, letter by letter: ``::`` in it chains nothing.
 
     Raises
     ------
@@ -37,13 +66,17 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
     """
     import fsspec
 
-    options = dict(storage_options or {})
-    if url.split("://", maxsplit=1)[0] in {"s3", "s3a"}:
+    protocol, separator, _ = url.partition("://")
+    if not separator:
+        fs = fsspec.filesystem("file")
+        return fs, posixpath.normpath(fs._strip_protocol(url))  # noqa: SLF001 - makes ~ and relative paths absolute
+    options = options_of(url, storage_options)
+    if protocol in {"s3", "s3a"}:
         options.setdefault("use_listings_cache", False)  # s3fs would go on showing an old listing
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except (ValueError, ImportError) as error:
-        raise StoreError(f"cannot open {url!r}: {error}") from None
+        raise StoreError(f"cannot open {public(url)!r}: {error}") from None
     return fs, path
 
 
@@ -96,7 +129,7 @@ class Store:
         fs, path = filesystem(os.fspath(url), storage_options)
         self.local = is_local(fs)
         self.url = path if self.local else str(fs.unstrip_protocol(path))
-        self.storage_options = dict(storage_options or {})
+        self.storage_options = options_of(os.fspath(url), storage_options)
         self._path = path.rstrip("/")
 
     def __repr__(self) -> str:
@@ -175,16 +208,24 @@ class Store:
                 except FileExistsError:
                     return False
                 return True
-            temporary = self._temporary(data)
             path = Path(self.path(name))
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(temporary, path)  # fails if `path` exists, and never shows it half written
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink()
-            return True
+            while True:
+                temporary = self._temporary(data)
+                try:
+                    os.link(temporary, path)  # fails if `path` exists, and never shows it half written
+                except FileExistsError:
+                    if path.is_dir():
+                        raise
+                    return False
+                except FileNotFoundError:
+                    continue  # a run that was just opened has swept the temporary file away
+                except OSError:
+                    return _create_without_links(path, data)
+                else:
+                    return True
+                finally:
+                    temporary.unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str]:
         """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
@@ -233,14 +274,25 @@ class Store:
         folder = self._temporary_folder()
         path = folder / f"{_process}-{os.getpid()}-{threading.get_ident()}-{next(_serial)}"
         try:
-            path.write_bytes(data)
-        except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            try:
+                path.write_bytes(data)
+            except FileNotFoundError:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
         except OSError:
             path.unlink(missing_ok=True)
             raise
         return path
+
+
+def _create_without_links(path: Path, data: Buffer) -> bool:
+    """Create a file where the filesystem knows no hard links: one write of a few bytes, for a moment empty."""
+    try:
+        with path.open("xb", buffering=0) as file:
+            file.write(data)
+    except FileExistsError:
+        return False
+    return True
 
 
 class WriteBehind:

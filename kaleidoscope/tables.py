@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,11 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
     import dask.dataframe as dd
 
     store = Store(str(url), storage_options)
-    if not store.exists(RUN_RECORD):
+    record = store.read_if_there(RUN_RECORD)
+    if record is None:
         raise StoreError(f"there is no manifest in {store.url}: expected the target of a write")
+    if json.loads(record).get("deleting"):
+        raise StoreError(f"{store.url} is being overwritten, or that was stopped halfway: write there again")
     by_block: dict[int, list[PartName]] = defaultdict(list)
     for name in store.list(PARTS):
         part = PartName.parse(name)

@@ -158,15 +158,15 @@ class WriteRun(DaskMethodsMixin):
 
     def __dask_keys__(self) -> list[Key]:
         """Return the key of the report."""
-        return [self._planned().report]
+        return [self._last_plan().report]
 
     def __dask_layers__(self) -> tuple[str, ...]:
         """Return the layer that makes the report."""
-        return (self._planned().report,)
+        return (self._last_plan().report,)
 
     def __dask_tokenize__(self) -> object:
         """Name it for Dask: two writes are never the same work."""
-        return self._planned().run_id
+        return self._last_plan().run_id
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
         """Return the report out of the list of results."""
@@ -174,7 +174,7 @@ class WriteRun(DaskMethodsMixin):
 
     def __dask_postpersist__(self) -> tuple[Any, tuple[Any, ...]]:
         """Return the report, under way, as a `dask.delayed.Delayed`."""
-        return _as_delayed, (self._planned().report,)
+        return _as_delayed, (self._last_plan().report,)
 
     # ------------------------------------------------------------------------------ planning
 
@@ -184,13 +184,17 @@ class WriteRun(DaskMethodsMixin):
             self._plan = self._make_plan()
         return self._plan
 
+    def _last_plan(self) -> _Planned:
+        """Return the plan whose graph was handed out: what Dask asks next must fit it, whatever was written since."""
+        return self._plan or self._planned()
+
     def _make_plan(self) -> _Planned:
         job, store = self.augmentation.job, self.store
         images = self._images()
         work = plan_work(store, job, images.entries, overwrite=self.overwrite)
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
-        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, self.overwrite)
+        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite)
         tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
         for place, blocks in enumerate(_grouped(work.blocks, _threads())):
             key = (f"blocks-{run_id}", place)

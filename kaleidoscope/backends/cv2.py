@@ -33,7 +33,8 @@ BORDER = {
 MAX_SIDE = 32767
 #: OpenCV warps at most this many channels at once.
 _CHANNELS_AT_ONCE = 4
-_BUFFERS_AT_REST = 16
+#: Buffers that are kept, unless more of them are in use: the main job's six ops take seven and one to encode from.
+MOST_BUFFERS = 8
 
 
 class Cv2Backend:
@@ -50,19 +51,22 @@ class Cv2Backend:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._free: dict[Frame, list[NDArray[Any]]] = {}
+        self._lent = 0
 
     def take(self, frame: Frame) -> NDArray[Any]:
         """Return a buffer of that frame, its content undefined; hand it back with `release`."""
+        self._lent += 1
         free = self._free.get(frame)
         if free:
             return free.pop()
+        if self._lent + sum(map(len, self._free.values())) > MOST_BUFFERS:
+            self._free.clear()  # they are of other frames: images, or what is cut out of them, differ in size
         self.counts["buffer"] += 1
         return np.empty(frame.shape, frame.dtype)
 
     def release(self, pixels: NDArray[Any]) -> None:
-        """Take a buffer back, to be used again; too many at rest are let go (the images may all differ in size)."""
-        if sum(map(len, self._free.values())) >= _BUFFERS_AT_REST:
-            self._free.clear()
+        """Take a buffer back, to be used again."""
+        self._lent -= 1
         self._free.setdefault(Frame.of(pixels), []).append(pixels)
 
     def apply(self, op: Op, src: NDArray[Any], params: Params, frame: Frame) -> NDArray[Any]:
@@ -127,8 +131,13 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
         into(target, done)
         if not whole:
             out[..., part] = target
+    if out.dtype == np.float32 and resampling.interpolation in {"cubic", "lanczos4"}:
+        # They overshoot at edges, which integers saturate by themselves; normalized pixels keep their own range.
+        np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
 
 
+#: OpenCV has no more channels than these.
+_FLIPPED_CHANNELS = 128
 #: ``cv2.flip``'s code for which axes run backwards: (across, down).
 _FLIP_CODE = {(-1, 1): 1, (1, -1): 0, (-1, -1): -1}
 
@@ -136,9 +145,13 @@ _FLIP_CODE = {(-1, 1): 1, (1, -1): 0, (-1, -1): -1}
 def _permute(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[Any]) -> None:
     """Move whole pixels by one of the eight symmetries of a rectangle."""
     (a, b), (c, d) = np.rint(matrix[:2, :2]).astype(int).tolist()
-    if (a, d) in _FLIP_CODE:
+    corners = matrix @ [[0, src.shape[1] - 1], [0, src.shape[0] - 1], [1, 1]]
+    wanted = [[0, out.shape[1] - 1], [0, out.shape[0] - 1], [1, 1]]
+    if not np.allclose(np.sort(corners, axis=1), wanted) or not np.allclose(matrix[:2, :2], [[a, b], [c, d]]):
+        raise OpError(f"expected a matrix that moves pixels onto pixels of {Frame.of(out)}, got {matrix.tolist()}")
+    if (a, d) in _FLIP_CODE and src.shape[2] <= _FLIPPED_CHANNELS:
         into(out, cv2.flip(src, _FLIP_CODE[a, d], dst=out))  # 20 times as fast as a reversed copy by NumPy
     elif b == c == 0:
-        np.copyto(out, src)
+        np.copyto(out, src[::d, ::a])
     else:
         np.copyto(out, src.transpose(1, 0, 2)[::c, ::b])
