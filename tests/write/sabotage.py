@@ -16,6 +16,7 @@ CLIENT = "KALEIDOSCOPE_CLIENT"
 
 _write_bytes, _replace, _link = Path.write_bytes, os.replace, os.link
 _due = threading.local()
+_counting = threading.Lock()
 
 
 def _strike(plan):
@@ -41,8 +42,9 @@ def install():
         if path.parent.name != "unfinished":
             return _write_bytes(path, data)
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.write(counter, b".")
-        due = os.lseek(counter, 0, os.SEEK_CUR) == plan["at"]
+        with _counting:  # threads share the file's position, processes do not
+            os.write(counter, b".")
+            due = os.lseek(counter, 0, os.SEEK_CUR) == plan["at"]
         if due and plan["stage"] == "half":
             _write_bytes(path, bytes(data)[: len(data) // 2])
             _strike(plan)

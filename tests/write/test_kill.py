@@ -10,8 +10,8 @@ from dask.distributed import Client
 import kaleidoscope as ks
 from kaleidoscope.manifest import from_parquet
 
-#: The lease, two files of the record, 768 outputs and six parts: what writing the twelve photos puts.
-PUTS = 3 + 768 + 6
+#: What writing the twelve photos puts: the lease, two files of the record, the lease again, 768 outputs, six parts.
+PUTS = 4 + 768 + 6
 STAGES = ("half", "written", "renamed")
 
 
@@ -32,8 +32,10 @@ def finish(photos, augmented, whole, check_whole, stamps):
     """Return a function that lets a new run finish a target, and compares the outcome with an undisturbed run."""
 
     def finish(target, *, stopped=True):
-        parts = [path for path in (target / "_kaleidoscope" / "manifest").glob("*.parquet")]
+        parts = list((target / "_kaleidoscope" / "manifest").glob("*.parquet"))
         committed = {name for part in parts for name in from_parquet(part.read_bytes())["output"].to_pylist()}
+        for path in target.glob("*.jpg"):
+            assert path.read_bytes() == whole[1][path.name], "half an object is visible"
         before = stamps(target, committed)
         report = augmented(photos).write(target).compute()
         assert report.outputs == 768 - len(committed)
@@ -56,6 +58,7 @@ def finish(photos, augmented, whole, check_whole, stamps):
         pytest.param(1, "renamed", id="lease-taken", marks=pytest.mark.slow),
         pytest.param(2, "renamed", id="inputs-recorded"),
         pytest.param(3, "half", id="record-half-written", marks=pytest.mark.slow),
+        pytest.param(4, "half", id="record-written", marks=pytest.mark.slow),
         pytest.param(PUTS, "written", id="last-part-not-yet-there"),
     ],
 )
@@ -101,8 +104,11 @@ def test_run_survives_a_killed_worker_that_stays_dead(at, stage, photos, augment
 
 @pytest.mark.parametrize(
     ("workers", "to", "at"),
-    [(0, "self", 400), (2, "client", 300), (2, "group", 500)],
-    ids=["threads", "cluster", "cluster-whole-group"],
+    [
+        pytest.param(0, "self", 400, id="threads"),
+        pytest.param(2, "group", 500, id="cluster"),
+        pytest.param(2, "client", 300, id="cluster-client-alone", marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_gives_the_lease_back_and_stays_resumable(workers, to, at, photos, start_client, finish, tmp_path):
     sabotage = {"at": at, "stage": "written", "signal": "SIGINT", "to": to}

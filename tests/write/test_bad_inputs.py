@@ -1,0 +1,144 @@
+"""An image that cannot be read or written is rows in the manifest; the others go on."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import kaleidoscope as ks
+from kaleidoscope.errors import DecodeError, RecipeError
+
+BAD = {"060.png": "encode", "070.png": "encode", "080.jpg": "decode", "090.jpg": "decode"}
+
+
+@pytest.fixture(scope="module")
+def mixed(make_photos, pixels, tmp_path_factory):
+    """A hundred images: 95 photos, one grey, and four that cannot become a JPEG."""
+    folder = make_photos(tmp_path_factory.mktemp("mixed") / "photos", 100)
+    for number in (50, 60, 70):
+        (folder / f"{number:03d}.jpg").unlink()
+
+    def png(name, pixels):
+        (folder / name).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+    png("050.png", pixels(50, (48, 64)))
+    png("060.png", pixels(60, dtype="uint16"))
+    png("070.png", pixels(70, (48, 64, 4)))
+    whole = (folder / "080.jpg").read_bytes()
+    (folder / "080.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "090.jpg").write_text("this is a text file")
+    return folder
+
+
+def test_bad_images_are_rows_and_the_other_96_go_on(mixed, augmented, check_whole, tmp_path):
+    report = augmented(mixed).write(tmp_path / "out").compute()
+    assert (report.inputs, report.outputs, report.skipped, report.failed) == (100, 96 * 64, 0, 4)
+    rows, files = check_whole(tmp_path / "out")
+    assert len(files) == 96 * 64
+    assert report.bytes == sum(map(len, files.values())) == rows["bytes"].sum()
+
+    failed = rows[rows["status"] == "failed"]
+    assert failed.groupby("key").size().to_dict() == dict.fromkeys(BAD, 64)
+    reasons = failed[["key", "step", "error"]].drop_duplicates()
+    assert dict(zip(reasons["key"], reasons["step"], strict=True)) == BAD
+    assert len(reasons) == 4
+    said = dict(zip(reasons["key"], reasons["error"], strict=True))
+    assert "RecipeError: jpg holds uint8" in said["060.png"]
+    assert "64x48x3 uint16" in said["060.png"]
+    assert "64x48x4 uint8" in said["070.png"]
+    assert said["080.jpg"].startswith("DecodeError: cut short or corrupt")
+    assert said["090.jpg"].startswith("DecodeError: ")
+    assert failed["output"].isna().all()
+    assert failed["checksum"].isna().all()
+    assert rows[rows["status"] == "ok"]["error"].isna().all()
+
+    grouped = report.errors
+    assert list(grouped.columns) == ["key", "step", "error", "variants"]
+    assert dict(zip(grouped["key"], grouped["variants"], strict=True)) == dict.fromkeys(BAD, 64)
+    grey = Image.open(io.BytesIO(files["050__original.png.jpg"]))
+    assert grey.mode == "L"
+
+
+def test_png_holds_the_16_bit_and_the_transparent_one(mixed, augmented, check_whole, tmp_path):
+    report = augmented(mixed, 2).write(tmp_path / "out", format="png").compute()
+    assert (report.inputs, report.outputs, report.failed) == (100, 98 * 4, 2)
+    rows, files = check_whole(tmp_path / "out")
+    assert set(rows[rows["status"] == "failed"]["key"]) == {"080.jpg", "090.jpg"}
+    frames = rows[rows["variant"] == "original"].set_index("key")[["dtype", "channels"]]
+    for key, dtype, channels in (("050.png", "uint8", 1), ("060.png", "uint16", 3), ("070.png", "uint8", 4)):
+        assert frames.loc[key].tolist() == [dtype, channels]
+        source, output = (mixed / key).read_bytes(), files[f"{key[:3]}__original.png"]
+        read = [cv2.imdecode(np.frombuffer(data, "u1"), cv2.IMREAD_UNCHANGED) for data in (source, output)]
+        assert read[1].dtype == dtype
+        assert np.array_equal(*read)
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_raise_names_key_and_step_and_leaves_the_target_resumable(scheduler, mixed, augmented, check_whole, tmp_path):
+    target = tmp_path / "out"
+    with pytest.raises((DecodeError, RecipeError)) as caught:
+        augmented(mixed, 2, on_error="raise").write(target).compute(scheduler=scheduler)
+    assert caught.value.step == BAD[caught.value.key]
+    assert any("the same write goes on from there" in note for note in caught.value.__notes__)
+    report = augmented(mixed, 2).write(target).compute()
+    assert report.outputs + report.skipped == 96 * 4
+    assert (report.inputs, report.failed) == (100, 4)
+    check_whole(target)
+
+
+@pytest.mark.parametrize("wanted", ["jpg", "png", "webp", "tiff", "npy"])
+@pytest.mark.parametrize(
+    ("mode", "shape", "dtype"),
+    [
+        ("L", (48, 64, 1), "uint8"),
+        ("RGB", (48, 64, 3), "uint8"),
+        ("RGBA", (48, 64, 4), "uint8"),
+        ("16", (48, 64, 3), "uint16"),
+        ("float", (48, 64, 3), "float32"),
+    ],
+)
+def test_formats_hold_what_they_can_and_refuse_the_rest(wanted, mode, shape, dtype, pixels, augmented, files, tmp_path):
+    held = {
+        "jpg": {"L", "RGB"},
+        "png": {"L", "RGB", "RGBA", "16"},
+        "webp": {"RGB", "RGBA"},
+        "tiff": {"L", "RGB", "RGBA", "16", "float"},
+        "npy": {"L", "RGB", "RGBA", "16", "float"},
+    }
+    image = (pixels(1, shape) / np.float32(255) if dtype == "float32" else pixels(1, shape, dtype)).astype(dtype)
+    image = image.reshape(shape)
+    report = augmented([("a", image)], 1).write(tmp_path / "out", format=wanted).compute()
+    if mode not in held[wanted]:
+        assert (report.outputs, report.failed) == (0, 1)
+        assert report.errors["step"].tolist() == ["encode"]
+        assert "RecipeError" in report.errors["error"][0]
+        assert files(tmp_path / "out") == {}
+        return
+    assert (report.outputs, report.failed) == (2, 0)
+    row = report.manifest.compute().iloc[0]
+    assert (row["dtype"], row["channels"]) == (dtype, shape[2])
+    path = tmp_path / "out" / f"a__original.{wanted}"
+    if wanted == "npy":
+        read = np.load(path)
+    elif dtype == "uint8":
+        opened = Image.open(path)
+        assert (opened.format, opened.mode) == ({"jpg": "JPEG"}.get(wanted, wanted.upper()), mode)
+        read = np.asarray(opened).reshape(shape)
+    else:
+        read = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB)
+    assert read.dtype == dtype
+    if wanted in {"jpg", "webp"}:
+        assert np.abs(read.astype(int) - image)[..., :3].mean() < 4
+    else:
+        assert np.array_equal(read, image)
+
+
+def test_missing_file_is_a_failed_row(make_photos, augmented, rows, tmp_path):
+    dataset = ks.read_images(make_photos(tmp_path / "photos", 3))
+    (tmp_path / "photos" / "001.jpg").unlink()
+    report = augmented(dataset, 1).write(tmp_path / "out").compute()
+    assert (report.inputs, report.outputs, report.failed) == (3, 4, 1)
+    failed = rows(tmp_path / "out").query("status == 'failed'")
+    assert failed["step"].tolist() == ["read", "read"]
