@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
 
@@ -78,7 +78,7 @@ class Plan:
     """
 
     tree: VariantTree
-    root: PlannedNode
+    root: PlannedNode = field(repr=False)
 
     @cached_property
     def applications(self) -> Counter[str]:

@@ -59,9 +59,6 @@ def pixels_of(record: ImageRecord) -> NDArray[Any]:
     """
     if record.pixels is None:
         raise OpError("this record has no pixels", key=record.key, step="read")
-    if not isinstance(record.pixels, np.ndarray):
-        kind = type(record.pixels).__name__
-        raise OpError(f"expected pixels as a NumPy array, got {kind}", key=record.key, step="read")
     try:
         Frame.of(record.pixels)
     except KaleidoscopeError as error:

@@ -45,17 +45,24 @@ def from_spec(spec: object) -> Part:
     if not isinstance(spec, Mapping) or len(spec) != 1:
         raise RecipeError(f"expected one op by its name, such as {{'Rotate': {{'limit': 15}}}}, got {spec!r}")
     ((name, settings),) = spec.items()
-    if not isinstance(settings, Mapping):
+    if not isinstance(name, str):
+        raise RecipeError(f"expected the name of an op, got {name!r} in {spec!r}")
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
         raise RecipeError(f"{name}: expected its settings as a mapping, got {settings!r}")
     kind = registry.find_op(name)
     rest = dict(settings)
-    branches = {label: from_spec(inner) for label, inner in rest.pop("branches", {}).items()}
-    parts = [from_spec(inner) for inner in rest.pop("parts", [])]
+    branches, parts = rest.pop("branches", {}), rest.pop("parts", [])
+    if not isinstance(branches, Mapping) or not isinstance(parts, list | tuple):
+        raise RecipeError(f"{name}: expected parts as a list and branches as a mapping, got {settings!r}")
     known = [p for p in inspect.signature(kind).parameters if p not in {"part", "parts", "branches"}]
     for setting in rest:
         if setting not in known:
             raise RecipeError(f"{name} has no setting {setting!r}.{did_you_mean(setting, known)}")
-    part: Part = kind(*parts, **branches, **rest)
+    named = {label: from_spec(inner) for label, inner in branches.items()}
+    try:
+        part: Part = kind(*map(from_spec, parts), **named, **rest)
+    except TypeError as error:  # too many parts, or too few, or a setting that is missing
+        raise RecipeError(f"{name} cannot be made of {settings!r}: {error}") from None
     return part
 
 

@@ -47,6 +47,8 @@ class Frame:
         OpError
             For another number of dimensions, another dtype, or no pixels at all.
         """
+        if not isinstance(pixels, np.ndarray):
+            raise OpError(f"expected pixels as a NumPy array, got {type(pixels).__name__}")
         name = _NAMES.get(pixels.dtype)
         if pixels.ndim != 3 or name is None or 0 in pixels.shape:
             raise OpError(
@@ -157,5 +159,10 @@ class ImageRecord:
         """Name the key, the variant and the frame; never the pixels."""
         if self.error is not None:
             return f"ImageRecord({self.key!r}, {self.variant!r}, {self.error!r})"
-        frame = "no pixels yet" if self.pixels is None else str(Frame.of(self.pixels))
+        if self.pixels is None:
+            return f"ImageRecord({self.key!r}, {self.variant!r}, no pixels yet)"
+        try:
+            frame = str(Frame.of(self.pixels))
+        except OpError as error:  # somebody's function made them
+            frame = error.message
         return f"ImageRecord({self.key!r}, {self.variant!r}, {frame})"

@@ -29,7 +29,8 @@ class _OneThread:
             if self._inside == 1:
                 self._opencv_before = cv2.getNumThreads()
                 cv2.setNumThreads(1)
-                self._blas = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+                with _any_thread_may_limit_blas():
+                    self._blas = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
 
     def leave(self) -> None:
         with self._lock:
@@ -37,8 +38,23 @@ class _OneThread:
             if self._inside == 0:
                 cv2.setNumThreads(self._opencv_before)
                 if self._blas is not None:
-                    self._blas.restore_original_limits()
+                    with _any_thread_may_limit_blas():
+                        self._blas.restore_original_limits()
                     self._blas = None
+
+
+@contextmanager
+def _any_thread_may_limit_blas() -> Iterator[None]:
+    """Let this thread set OpenBLAS's number although another one did so last.
+
+    Since 3.8 threadpoolctl lets only the thread that set it set it again, and ignores others without a word. The last
+    task out is seldom in the thread of the first one in.
+    """
+    threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
+    try:
+        yield
+    finally:
+        threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
 
 
 _one_thread = _OneThread()

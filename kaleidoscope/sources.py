@@ -165,10 +165,14 @@ def list_images(
         return _list_one(place, root, options_of(place, storage_options))
     if not isinstance(urls, Iterable):
         raise RecipeError(f"expected URLs or paths of images, got {urls!r} ({type(urls).__name__})")
-    given, options = list(urls), dict(storage_options or {})
+    given = list(urls)
     for url in given:
         if not isinstance(url, str | os.PathLike):
             raise RecipeError(f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them")
+    by_url = [options_of(os.fspath(url), storage_options) for url in given]
+    options = by_url[0] if by_url else dict(storage_options or {})
+    if any(other != options for other in by_url):
+        raise RecipeError("the URLs name different hosts or users: list each on its own")
     top = "" if root is None else _as_url(*filesystem(os.fspath(root), options))
     return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), top, options)
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from kaleidoscope.errors import StoreError
+from kaleidoscope.errors import KaleidoscopeError, StoreError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -34,7 +34,7 @@ def options_of(url: str, storage_options: Mapping[str, Any] | None = None) -> di
     import fsspec
 
     protocol, separator, _ = url.partition("://")
-    if not separator:
+    if not separator or "::" in protocol:
         return dict(storage_options or {})
     try:
         kind = fsspec.get_filesystem_class(protocol)
@@ -91,7 +91,7 @@ def store_errors(doing: str) -> Iterator[None]:
     """Turn what a filesystem raises into a `StoreError` that says what was being done."""
     try:
         yield
-    except StoreError:
+    except KaleidoscopeError:
         raise
     except FileNotFoundError:
         raise StoreError(f"cannot {doing}: there is nothing there") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from kaleidoscope.ops.combine import Branch, Combinator, PowerSet, Repeat, Seque
 MAX_LEAVES = 1_000_000
 
 ROOT = "original"
+_WORD = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +103,10 @@ class VariantTree:
         """The names of the leaves, in tree order."""
         return self.root.leaves()
 
+    def __repr__(self) -> str:
+        """Show the recipe: distributed logs the arguments of a task that failed."""
+        return f"VariantTree({self.recipe!r})"
+
     def __len__(self) -> int:
         """Return the number of variants of each image."""
         return len(self.variants)
@@ -142,7 +148,13 @@ def grow(recipe: Part) -> VariantTree:
     root = Node(ROOT)
     for end in _attach(root, _place(recipe, Counter())):
         end.leaf = True
-    return VariantTree(recipe, root)
+    tree = VariantTree(recipe, root)
+    if len(tree) != leaves:
+        raise RecipeError(
+            f"of the {leaves} variants of this recipe {leaves - len(tree)} are called like another one: give the "
+            "branches that are named alike another name"
+        )
+    return tree
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +168,12 @@ class _Place:
 
 def _place(part: Part, seen: Counter[str]) -> _Place:
     if isinstance(part, Op):
+        short_name = getattr(part, "short_name", None)
+        if not isinstance(short_name, str) or not _WORD.fullmatch(short_name):
+            raise RecipeError(
+                f"{type(part).__name__}.short_name: expected lower-case letters and digits, as it becomes a part of "
+                f"file names; got {short_name!r}"
+            )
         seen[part.short_name] += 1
         number = seen[part.short_name]
         return _Place(part, part.short_name + (str(number) if number > 1 else ""), ())

@@ -266,12 +266,27 @@ class TestWanted:
         del backend.counts["buffer"]
         assert backend.counts == counts
 
-    def test_variants_beyond_a_branch_take_only_what_leads_to_them(self):
-        # The blur needs the rotated pixels; the mirror does not, and nobody asked for the blur.
+    @pytest.mark.parametrize(
+        ("wanted", "counts"),
+        [
+            (["rotate-a-hflip"], {"warp": 1}),  # the blur would need the rotated pixels; nobody asked for it
+            (["rotate-a"], {"warp": 1}),
+            (["rotate-a-blur"], {"warp": 1, "kernel": 1}),
+            (["rotate-b"], {"warp": 1}),
+            (["rotate-b", "rotate-a-blur"], {"warp": 1, "kernel": 1}),
+            (["rotate-c-hflip2"], {"warp": 1}),
+        ],
+    )
+    def test_variants_beyond_a_branch_take_only_what_leads_to_them(self, wanted, counts):
         backend = Cv2Backend()
-        recipe = ops.Sequential(ops.Rotate(), ops.Branch(a=ops.PowerSet(BLUR, FLIP)))
-        walked(recipe, image(), backend=backend, wanted=["rotate-a-hflip"])
-        assert backend.counts["warp"] == 1
+        branch = ops.Branch(a=ops.PowerSet(BLUR, FLIP), b=ops.Sequential(), c=FLIP)
+        recipe = ops.Sequential(ops.Rotate(15), branch)
+        everything = walked(recipe, image())
+        some = walked(recipe, image(), backend=backend, wanted=wanted)
+        assert same(some, {variant: made for variant, made in everything.items() if variant in wanted})
+        assert all(outcome.error is None for _, outcome in some.values())
+        del backend.counts["buffer"]
+        assert backend.counts == counts
 
     def test_nothing_reads_no_stream(self, monkeypatch):
         monkeypatch.setattr("kaleidoscope.walk.stream", None)

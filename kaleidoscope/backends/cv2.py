@@ -33,8 +33,9 @@ BORDER = {
 MAX_SIDE = 32767
 #: OpenCV warps at most this many channels at once.
 _CHANNELS_AT_ONCE = 4
-#: Buffers that are kept, unless more of them are in use: the main job's six ops take seven and one to encode from.
-MOST_BUFFERS = 8
+#: Buffers that are kept, unless more are in use: the main job's six ops take one each and the encoder one. With the
+#: image itself that is 8 alive.
+MOST_BUFFERS = 7
 
 
 class Cv2Backend:
@@ -67,6 +68,8 @@ class Cv2Backend:
     def release(self, pixels: NDArray[Any]) -> None:
         """Take a buffer back, to be used again."""
         self._lent -= 1
+        if self._lent == 0 and sum(map(len, self._free.values())) >= MOST_BUFFERS - 1:
+            return  # between two images one fewer: the next one is decoded before it is known which buffers it needs
         self._free.setdefault(Frame.of(pixels), []).append(pixels)
 
     def apply(self, op: Op, src: NDArray[Any], params: Params, frame: Frame) -> NDArray[Any]:

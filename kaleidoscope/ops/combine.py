@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Any
 
@@ -123,7 +124,7 @@ class Branch(Combinator):
     ['weak-rotate', 'strong-rotate2']
     """
 
-    def __init__(self, **branches: Part) -> None:
+    def __init__(self, /, **branches: Part) -> None:
         if not branches:
             raise RecipeError("Branch(): expected at least one named part, such as Branch(weak=..., strong=...)")
         for label in branches:
@@ -137,7 +138,10 @@ class Branch(Combinator):
 
     def __repr__(self) -> str:
         """Write it as it would be typed."""
-        return f"Branch({', '.join(f'{k}={v!r}' for k, v in zip(self.labels, self.parts, strict=True))})"
+        branches = dict(zip(self.labels, self.parts, strict=True))
+        if all(label.isidentifier() and not keyword.iskeyword(label) for label in branches):
+            return f"Branch({', '.join(f'{label}={part!r}' for label, part in branches.items())})"
+        return f"Branch(**{branches!r})"
 
 
 class Repeat(Combinator):
