@@ -68,8 +68,6 @@ class Cv2Backend:
     def release(self, pixels: NDArray[Any]) -> None:
         """Take a buffer back, to be used again."""
         self._lent -= 1
-        if self._lent == 0 and sum(map(len, self._free.values())) >= MOST_BUFFERS - 1:
-            return  # between two images one fewer: the next one is decoded before it is known which buffers it needs
         self._free.setdefault(Frame.of(pixels), []).append(pixels)
 
     def apply(self, op: Op, src: NDArray[Any], params: Params, frame: Frame) -> NDArray[Any]:
