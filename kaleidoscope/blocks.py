@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,46 @@ from kaleidoscope.walk import Outcome, as_failure, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class _AtWork:
+    """The tasks of this process, by run: a run that ends early tells them to stop, and waits until they have."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._tasks: Counter[str] = Counter()
+        self._stopped: set[str] = set()
+
+    @contextmanager
+    def task(self, run_id: str) -> Iterator[None]:
+        """Count a task of a run while it is at work."""
+        with self._changed:
+            self._tasks[run_id] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._tasks[run_id] -= 1
+                self._changed.notify_all()
+
+    def go_on(self, run_id: str) -> None:
+        """Raise if the run was told to stop."""
+        if run_id in self._stopped:
+            raise StoreError("this run was given up")
+
+    def stop(self, run_id: str) -> None:
+        """Tell the tasks of a run to stop, and wait for those at work: they end with the output they are making."""
+        with self._changed:
+            self._stopped.add(run_id)
+            self._changed.wait_for(lambda: not self._tasks[run_id])
+
+
+_at_work = _AtWork()
+
+
+def stop_here(run_id: str) -> None:
+    """End the tasks of a run in this process; when this returns, they write no more."""
+    _at_work.stop(run_id)
 
 
 @dataclass(frozen=True)
@@ -178,12 +219,13 @@ def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) ->
     Totals
         Of these blocks; of what another attempt of this task had committed, too.
     """
-    try:
-        return _write_blocks(run, packed, carried)
-    except BaseException:
-        with suppress(StoreError):  # the first error is the one to know
-            run.lease.mark("failed")
-        raise
+    with _at_work.task(run.lease.owner.run_id):
+        try:
+            return _write_blocks(run, packed, carried)
+        except BaseException:
+            with suppress(StoreError):  # the first error is the one to know
+                run.lease.mark("failed")
+            raise
 
 
 def _write_blocks(run: OpenRun, packed: PackedBlocks, carried: Sequence[Sequence[Any]]) -> Totals:
@@ -271,6 +313,7 @@ class _OneImage:
                 wanted=only,
             )
         for outcome in outcomes:
+            _at_work.go_on(self.run.lease.owner.run_id)
             self.run.lease.renew()
             yield self._row(outcome, size)
 

@@ -39,7 +39,7 @@ COLUMNS = {
 }
 
 _PART = re.compile(
-    r"(?P<block>\d{8})\.(?P<serial>\d{3})\.(?P<inputs>[0-9a-f]{8})\.(?P<leaves>\w+)\.(?P<end>\w+)\.parquet"
+    r"(?P<block>\d{8,})\.(?P<serial>\d{3,})\.(?P<inputs>[0-9a-f]{8})\.(?P<leaves>\w+)\.(?P<end>\w+)\.parquet"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import unicodedata
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -90,7 +91,8 @@ def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> Non
     seen: dict[str, str] = {}
     for key in keys:
         name = output_name(key, "original", extension)
-        name = name.casefold() if case_folds else name
+        if case_folds:  # such filesystems take composed and decomposed letters for the same, too
+            name = unicodedata.normalize("NFC", name.casefold())
         if name in seen:
             why = "this target does not tell upper from lower case" if case_folds else "rename one of them"
             raise RecipeError(f"the inputs {seen[name]!r} and {key!r} would have the same outputs: {why}")

@@ -15,6 +15,8 @@ from kaleidoscope.ops.combine import Branch, Combinator, PowerSet, Repeat, Seque
 
 #: More variants of one image than this are a mistake, not a plan.
 MAX_LEAVES = 1_000_000
+#: Steps one after another; the walk down the tree is a recursion.
+MAX_DEPTH = 300
 
 ROOT = "original"
 _WORD = re.compile(r"[a-z0-9]+")
@@ -131,7 +133,8 @@ def grow(recipe: Part) -> VariantTree:
     Raises
     ------
     RecipeError
-        For more than a million variants, with their count, and when two variants would have the same name.
+        For more than a million variants, with their count; for more than 300 steps one after another; and when
+        two variants would have the same name.
 
     Examples
     --------
@@ -148,6 +151,9 @@ def grow(recipe: Part) -> VariantTree:
     root = Node(ROOT)
     for end in _attach(root, _place(recipe, Counter())):
         end.leaf = True
+    longest = max(len(node.chain()) for node in root.below() if not node.children)
+    if longest > MAX_DEPTH:
+        raise RecipeError(f"this recipe applies {longest} steps one after another, more than {MAX_DEPTH}")
     tree = VariantTree(recipe, root)
     if len(tree) != leaves:
         raise RecipeError(

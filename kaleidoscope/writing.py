@@ -22,7 +22,7 @@ from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, write_blocks
+from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, stop_here, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.lease import Owner, give_up
@@ -143,7 +143,8 @@ class WriteRun(DaskMethodsMixin):
             raise
 
     def _end_early(self, planned: _Planned, error: BaseException) -> None:
-        """Let the next writer in; tasks that are still at work stop at the end of their block."""
+        """Let the next writer in; tasks at work elsewhere stop at the end of their block."""
+        stop_here(planned.run_id)
         error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
         try:
             give_up(self.store, planned.run_id)

@@ -4,16 +4,20 @@ import re
 from collections import Counter
 from math import prod
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kaleidoscope import ops
+from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.ops.base import Op, op
 from kaleidoscope.ops.combine import Combinator, as_recipe
+from kaleidoscope.plan import make_plan
 from kaleidoscope.recipe import from_spec, to_spec
 from kaleidoscope.tree import MAX_LEAVES, count_leaves, grow
+from kaleidoscope.walk import walk
 
 FLIP, ROTATE, BLUR, NOISE = ops.HorizontalFlip(), ops.Rotate(limit=15), ops.GaussianBlur(), ops.GaussNoise()
 LABELS = st.from_regex(r"[a-z0-9]{1,3}", fullmatch=True)
@@ -342,7 +346,16 @@ def test_counting_takes_no_growing():
 
 
 def test_a_long_chain_grows():
-    assert grow(ops.Sequential(*[FLIP] * 300)).variants[0].endswith("-hflip300")
+    tree = grow(ops.Sequential(*[FLIP] * 300))
+    assert tree.variants[0].endswith("-hflip300")
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    (outcome,) = walk(make_plan(tree), pixels, key="a", seed=0, backend=Cv2Backend())
+    np.testing.assert_array_equal(outcome.pixels, pixels)
+
+
+def test_a_longer_one_is_refused():
+    with pytest.raises(RecipeError, match="301 steps"):
+        grow(ops.Sequential(*[FLIP] * 301))
 
 
 def test_a_combinator_of_a_newer_version_is_refused():

@@ -116,9 +116,9 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
         raise OpError(f"OpenCV warps images of at most {MAX_SIDE} pixels a side, got {Frame.of(src)}")
     channels = src.shape[2]
     fill = resampling.fill if isinstance(resampling.fill, tuple) else (resampling.fill,) * channels
-    for first in range(0, channels, _CHANNELS_AT_ONCE):
-        part = slice(first, first + _CHANNELS_AT_ONCE)
-        whole = channels <= _CHANNELS_AT_ONCE
+    parts = _channel_groups(channels)
+    whole = len(parts) == 1
+    for part in parts:
         target = out if whole else np.empty((*out.shape[:2], len(fill[part])), out.dtype)
         done = cv2.warpAffine(
             src if whole else np.ascontiguousarray(src[..., part]),
@@ -135,6 +135,18 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
     if out.dtype == np.float32 and resampling.interpolation in {"cubic", "lanczos4"}:
         # They overshoot at edges, which integers saturate by themselves; normalized pixels keep their own range.
         np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
+
+
+def _channel_groups(channels: int) -> list[slice]:
+    """Return which channels are warped together: as many as OpenCV takes, but not two.
+
+    Two it warps to a 32nd of a pixel only, other numbers exactly: the result would depend on how many there are.
+    """
+    groups = [slice(first, min(first + _CHANNELS_AT_ONCE, channels)) for first in range(0, channels, _CHANNELS_AT_ONCE)]
+    last = groups[-1]
+    if last.stop - last.start == 2:
+        groups[-1:] = [slice(last.start, last.start + 1), slice(last.start + 1, last.stop)]
+    return groups
 
 
 #: OpenCV has no more channels than these.

@@ -108,12 +108,16 @@ class Rotate(Geometric):
         Raises
         ------
         OpError
-            If `fill` has a value for each channel, but of another number of channels.
+            If `fill` has a value for each channel, but of another number of channels, or more than pixels can have.
         """
         if isinstance(self.fill, tuple) and len(self.fill) != frame.channels:
             raise OpError(
                 f"Rotate(fill={self.fill!r}): expected one number or one for each of the {frame.channels} "
                 f"channels of {frame}, got {len(self.fill)}"
+            )
+        if np.max(self.fill) > frame.max_value:
+            raise OpError(
+                f"Rotate(fill={self.fill!r}): expected at most {frame.max_value:g}, the most of {frame.dtype}"
             )
         if not self.crop_border:
             return frame

@@ -159,3 +159,12 @@ def test_rotate_travels(check_travels):
     check_travels(ops.Rotate())
     check_travels(ops.Rotate(15, interpolation=2, border_mode="wrap", fill=[1, 2, 3], crop_border=True))
     assert repr(ops.Rotate(limit=15)) == "Rotate(limit=(-15.0, 15.0))"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"), [("uint8", 256), ("uint16", 65536), ("float32", 1.5), ("uint8", (0, 0, 300))]
+)
+def test_fill_beyond_what_pixels_can_have_is_refused(dtype, fill):
+    frame = Frame(4, 4, 3, dtype)
+    with pytest.raises(OpError, match="fill"):
+        ops.Rotate(fill=fill).out_frame(frame, {"angle": 1.0})
