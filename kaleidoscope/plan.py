@@ -138,7 +138,9 @@ def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None) -> Pl
         how = "warp" if resampling else "permutation"
     elif op is not None:
         run, resampling, joins, how = (), None, False, "kernel"
-        if isinstance(op, Geometric):  # it changes the frame, and so ends the run before it and starts none
+        if (
+            isinstance(op, Geometric) and not op.has_kernel
+        ):  # it changes the frame, and so ends the run before it and starts none
             how = "warp" if op.resampling else "permutation"
     children = tuple(_plan(child, run, resampling) for child in node.children.values())
     settles = node.leaf or node.parent is None or not run or any(c.needs_parent for c in children)

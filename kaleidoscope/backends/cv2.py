@@ -72,7 +72,7 @@ class Cv2Backend:
 
     def apply(self, op: Op, src: NDArray[Any], params: Params, frame: Frame) -> NDArray[Any]:
         """Return the op's outcome in a new buffer of that frame."""
-        if isinstance(op, Geometric):
+        if isinstance(op, Geometric) and not op.has_kernel:
             return self.warp(src, op.matrix(Frame.of(src), params), op.resampling, frame)
         out = self.take(frame)
         try:
