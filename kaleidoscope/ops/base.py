@@ -100,8 +100,8 @@ class Geometric(Op):
     """An op that moves pixels by one 3x3 matrix and does nothing else.
 
     Neighbouring ones that keep the frame and share their resampling are multiplied together and applied once. One that
-    changes the frame may have a `kernel` of its own that moves the pixels (a crop is a copy); the matrix then says where
-    they went.
+    changes the frame may have a `kernel` of its own that moves the pixels (a crop is a copy); the matrix then says
+    where they went.
     """
 
     @property
