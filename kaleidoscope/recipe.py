@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from kaleidoscope import registry
@@ -34,8 +35,16 @@ def _plain(value: Any) -> Any:
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-def from_spec(spec: object) -> Part:
+def from_spec(spec: object, *, allow_functions: bool = False) -> Part:
     """Return the part that `to_spec` wrote.
+
+    Parameters
+    ----------
+    spec : mapping
+        One part by its name.
+    allow_functions : bool
+        Whether ``Apply`` may name a function, which running the recipe then imports. A recipe from elsewhere could name
+        any.
 
     Raises
     ------
@@ -49,6 +58,10 @@ def from_spec(spec: object) -> Part:
         raise RecipeError(f"expected the name of an op, got {name!r} in {spec!r}")
     if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
         raise RecipeError(f"{name}: expected its settings as a mapping, got {settings!r}")
+    if name == "Apply" and not allow_functions:
+        raise RecipeError(
+            f"this recipe applies the function {settings.get('fn')!r}: pass allow_functions=True if you trust it"
+        )
     kind = registry.find_op(name)
     rest = dict(settings)
     branches, parts = rest.pop("branches", {}), rest.pop("parts", [])
@@ -58,9 +71,10 @@ def from_spec(spec: object) -> Part:
     for setting in rest:
         if setting not in known:
             raise RecipeError(f"{name} has no setting {setting!r}.{did_you_mean(setting, known)}")
-    named = {label: from_spec(inner) for label, inner in branches.items()}
+    read = partial(from_spec, allow_functions=allow_functions)
+    named = {label: read(inner) for label, inner in branches.items()}
     try:
-        part: Part = kind(*map(from_spec, parts), **named, **rest)
+        part: Part = kind(*map(read, parts), **named, **rest)
     except TypeError as error:  # too many parts, or too few, or a setting that is missing
         raise RecipeError(f"{name} cannot be made of {settings!r}: {error}") from None
     return part

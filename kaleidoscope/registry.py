@@ -28,6 +28,12 @@ _BUILTIN_OPS = {
     "PowerSet": "kaleidoscope.ops.combine",
     "Branch": "kaleidoscope.ops.combine",
     "Repeat": "kaleidoscope.ops.combine",
+    "OneOf": "kaleidoscope.ops.choose",
+    "SomeOf": "kaleidoscope.ops.choose",
+    "Sometimes": "kaleidoscope.ops.choose",
+    "Split": "kaleidoscope.ops.split",
+    "Tile": "kaleidoscope.ops.split",
+    "Apply": "kaleidoscope.ops.apply",
 }
 
 

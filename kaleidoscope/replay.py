@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def replay(row: Mapping[str, Any], source: Any = None) -> NDArray[Any]:
+def replay(row: Mapping[str, Any], source: Any = None, *, allow_functions: bool = False) -> NDArray[Any]:
     """Make one output's pixels again, from what its row says was drawn.
 
     Parameters
@@ -37,6 +37,8 @@ def replay(row: Mapping[str, Any], source: Any = None) -> NDArray[Any]:
     source : optional
         Where the input lies now: its own URL, the folder or bucket it is in, an `ImageRecord`, or its pixels. By
         default where it lay when the output was made.
+    allow_functions : bool
+        Whether a row may name functions, as ``Apply`` does: they are imported.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def replay(row: Mapping[str, Any], source: Any = None) -> NDArray[Any]:
     """
     try:
         key, seed, steps = str(row["key"]), int(row["seed"]), json.loads(row["params"])
-        ops = [from_spec(step["op"]) for step in steps]
+        ops = [from_spec(step["op"], allow_functions=allow_functions) for step in steps]
         drawn = [step["params"] for step in steps]
         _ = row["source"], row["source_size"], row["environment"]
     except (KeyError, TypeError, ValueError) as error:

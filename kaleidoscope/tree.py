@@ -12,6 +12,7 @@ from math import prod
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.ops.base import Op, Part
 from kaleidoscope.ops.combine import Branch, Combinator, PowerSet, Repeat, Sequential
+from kaleidoscope.ops.split import Split, Tile
 
 #: More variants of one image than this are a mistake, not a plan.
 MAX_LEAVES = 1_000_000
@@ -170,6 +171,7 @@ class _Place:
     part: Part
     word: str
     inside: tuple[_Place, ...]
+    tiles: dict[str, Tile] = field(default_factory=dict)
 
 
 def _place(part: Part, seen: Counter[str]) -> _Place:
@@ -183,6 +185,10 @@ def _place(part: Part, seen: Counter[str]) -> _Place:
         seen[part.short_name] += 1
         number = seen[part.short_name]
         return _Place(part, part.short_name + (str(number) if number > 1 else ""), ())
+    if isinstance(part, Split):
+        seen["split"] += 1
+        number = seen["split"]
+        return _Place(part, "split" + (str(number) if number > 1 else ""), (), part.tiles())
     inside = part.parts if isinstance(part, Combinator) else ()
     return _Place(part, "", tuple(_place(inner, seen) for inner in inside))
 
@@ -206,6 +212,8 @@ def _attach(start: Node, place: _Place) -> list[Node]:
         case Repeat(n=n):
             labels = [str(i) for i in range(1, n + 1)]
             return _unique(end for label in labels for end in _attach(start.child(label, None), place.inside[0]))
+        case Split():
+            return [start.child(place.word + tile, op) for tile, op in place.tiles.items()]
         case other:
             raise RecipeError(f"{type(other).__name__} is no op and no combinator of this version")
 
@@ -258,6 +266,8 @@ def _count(part: Part) -> tuple[int, bool]:
             return total - unchanged, unchanged
         case Branch(parts=parts):
             return sum(map(count_leaves, parts)), False
+        case Split(rows=rows, cols=cols):
+            return rows * cols, False
         case Repeat(parts=parts, n=n):
             return n * count_leaves(parts[0]), False
         case _:

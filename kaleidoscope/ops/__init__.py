@@ -9,7 +9,11 @@ from kaleidoscope.errors import RecipeError
 
 if TYPE_CHECKING:
     from kaleidoscope.ops.affine import Rotate as Rotate
+    from kaleidoscope.ops.apply import Apply as Apply
     from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
+    from kaleidoscope.ops.choose import OneOf as OneOf
+    from kaleidoscope.ops.choose import SomeOf as SomeOf
+    from kaleidoscope.ops.choose import Sometimes as Sometimes
     from kaleidoscope.ops.colour import HueSaturationValue as HueSaturationValue
     from kaleidoscope.ops.colour import RandomBrightnessContrast as RandomBrightnessContrast
     from kaleidoscope.ops.combine import Branch as Branch
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.combine import Sequential as Sequential
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
+    from kaleidoscope.ops.split import Split as Split
+    from kaleidoscope.ops.split import Tile as Tile
 
 
 def __getattr__(name: str) -> Any:

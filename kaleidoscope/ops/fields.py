@@ -158,3 +158,18 @@ def fill(part: Part, name: str) -> None:
         set_field(part, name, tuple(map(float, value)))
     else:
         raise refuse(part, name, value, "a pixel value, or a list with one for each channel")
+
+
+def weights(part: Part, name: str, count: int) -> None:
+    """Check a field that says how likely each of `count` parts is, in any unit, and store it as a tuple.
+
+    Raises
+    ------
+    RecipeError
+        If it is not as many numbers of at least 0, one of them more.
+    """
+    value = getattr(part, name)
+    numbers = isinstance(value, list | tuple) and len(value) == count and all(map(_is_number, value))
+    if not numbers or min(value) < 0 or sum(value) <= 0:
+        raise refuse(part, name, value, f"{count} numbers of at least 0, not all 0")
+    set_field(part, name, tuple(map(float, value)))
