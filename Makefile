@@ -14,7 +14,7 @@ help:
 	@echo "make clean              remove .venv, caches, and the demo's output"
 
 demo: .venv/installed
-	@$(BIN)/kaleidoscope demo $(or $(TO),demo-output)
+	@$(BIN)/kaleidoscope demo "$(or $(TO),demo-output)"
 
 test: lint
 	@$(BIN)/pytest --cov

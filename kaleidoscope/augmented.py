@@ -21,7 +21,7 @@ from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.bag import ImageBag, StreamingBag, adopted, decoded_bytes, packs_for, read_images
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
-from kaleidoscope.errors import RecipeError
+from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
@@ -299,6 +299,11 @@ def augment(
     if device != "cpu":
         raise RecipeError(f"device: expected 'cpu', got {device!r}")
     if to is None and write_options:
+        of_write = {"format", "quality", "overwrite", "storage_options"}
+        unknown = [name for name in write_options if name not in of_write]
+        if unknown:
+            hint = did_you_mean(unknown[0], ["seed", "on_error", "device", "to", *of_write])
+            raise RecipeError(f"augment has no option {unknown[0]!r}.{hint}")
         raise RecipeError(f"{', '.join(write_options)}: what to do with it is only known with to=URL")
     job = Job(make_plan(grow(as_recipe(ops))), seed, on_error=on_error)
     options = getattr(getattr(dataset, "listing", None), "storage_options", {})
@@ -323,7 +328,7 @@ def _as_source(dataset: Any) -> ImageBag | Bag:
             f"expected images, got one array of shape {dataset.shape}: pass a list of arrays, each of shape (H, W) or "
             "(H, W, C), or one of shape (N, H, W, C)"
         )
-    if not isinstance(dataset, Iterable):
+    if not isinstance(dataset, Iterable) or isinstance(dataset, Mapping):
         raise RecipeError(f"expected images, got {dataset!r} ({type(dataset).__name__})")
     items = list(dataset)
     if not items:

@@ -273,6 +273,8 @@ def _write_block(
     if block.retry_only and totals.outputs == 0:
         return totals  # it failed before and it failed again: the rows that say so are there
     run.lease.check()
+    failed = {(row.key, row.variant) for row in rows if row.status == FAILED}
+    run.store.delete(output for made, output in block.outdated.items() if made in failed)
     part: PartName = replace(block.part, failures=totals.failed > 0)
     run.store.write(f"{PARTS}/{part}", to_parquet(rows, COLUMNS))
     return totals

@@ -59,4 +59,5 @@ def find_op(name: str) -> Any:
         return getattr(importlib.import_module(_BUILTIN_OPS[name]), name)
     if name in _plugins():
         return _plugins()[name].load()
-    raise RecipeError(f"there is no op called {name!r}.{did_you_mean(name, op_names())}")
+    hint = did_you_mean(name, op_names()) or f" There are {', '.join(op_names())}."
+    raise RecipeError(f"there is no op called {name!r}.{hint}")

@@ -57,6 +57,8 @@ def replay(row: Mapping[str, Any], source: Any = None, *, allow_functions: bool 
     UserWarning
         If the input, or what the pixels depend on beside it, is not what it was.
     """
+    if hasattr(row, "columns"):
+        raise RecipeError(f"expected one row of a manifest, got a whole {type(row).__name__}: pick one with .iloc[i]")
     try:
         key, seed, steps = str(row["key"]), int(row["seed"]), json.loads(row["params"])
         ops = [from_spec(step["op"], allow_functions=allow_functions) for step in steps]

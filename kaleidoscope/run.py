@@ -126,11 +126,14 @@ class BlockWork:
         The images, each with the variants wanted of it (None: all).
     retry_only : bool
         Every output of it has failed before, on the same input: if it fails again, nothing is committed.
+    outdated : mapping of (str, str) to str
+        What lies there of earlier versions of these images, by key and variant: an output that fails now is deleted.
     """
 
     part: PartName
     entries: tuple[tuple[Entry, tuple[str, ...] | None], ...]
     retry_only: bool = False
+    outdated: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def outputs(self, variants: int) -> int:
         """Return how many outputs it asks for, where a recipe has that many variants."""
@@ -260,11 +263,14 @@ def _blocks_left(
         serial = 1 + max((part.serial for part in parts), default=-1)
         covered = {variant for part in regular for variant in known_sets[part.leaves]}
         missing = tuple(variant for variant in variants if variant not in covered)
-        if not missing:
+        # A part of other inputs, or with failures, has made the outputs of an older one its own: only rows tell.
+        by_row = len(regular) < len(parts)
+        if not missing and not by_row:
             continue
         leaves = leaves_digest(job.leaf_ids, missing)
-        new_sets[leaves] = {variant: job.leaf_ids[variant] for variant in missing}
-        if job.picks is not None or len(regular) < len(parts) or len(listed) < len(members):
+        if missing:
+            new_sets[leaves] = {variant: job.leaf_ids[variant] for variant in missing}
+        if by_row or job.picks is not None or len(listed) < len(members):
             work = _by_row(store, parts, PartName(block, serial, mark, SOME), listed, job)
             left += [work] if work.entries else []
             continue
@@ -281,24 +287,27 @@ def _by_row(
     job: Job,
 ) -> BlockWork:
     """Read a block's rows to see what is left of it: an input has changed or gone, or something failed."""
-    rows: dict[tuple[str, str], tuple[str, RecordedInput]] = {}
-    names = ["key", "variant", "status", "source_size", "source_etag"]
+    rows: dict[tuple[str, str], tuple[str, str | None, RecordedInput]] = {}
+    names = ["key", "variant", "status", "output", "source_size", "source_etag"]
     for part in sorted(parts):
         table = from_parquet(store.read(f"{PARTS}/{part}"), names)
-        for key, variant, status, size, etag in zip(*(table[n].to_pylist() for n in names), strict=True):
-            rows[key, variant] = (status, RecordedInput(part.block, key, size, etag))
+        for key, variant, status, output, size, etag in zip(*(table[n].to_pylist() for n in names), strict=True):
+            rows[key, variant] = (status, output, RecordedInput(part.block, key, size, etag))
     entries, retry_only = [], True
+    outdated: dict[tuple[str, str], str] = {}
     for entry in listed:
         asked = []
         for variant in job.wanted(entry.key) or job.plan.tree.variants:
-            status, made_from = rows.get((entry.key, variant), ("", None))
+            status, output, made_from = rows.get((entry.key, variant), ("", None, None))
             stale = made_from is None or made_from.differs(entry)
             if stale or status != OK:
                 asked.append(variant)
                 retry_only = retry_only and not stale
+                if output is not None:
+                    outdated[entry.key, variant] = output
         if asked:
             entries.append((entry, tuple(asked)))
-    return BlockWork(new, tuple(entries), retry_only)
+    return BlockWork(new, tuple(entries), retry_only, outdated)
 
 
 def _record_files(

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.sources import RECORD_FOLDER
 
 #: Most filesystems allow 255 bytes; what is cut to fewer leaves room for whatever a copy may append.
 MAX_COMPONENT = 200
@@ -49,6 +50,8 @@ def output_name(key: str, variant: str, extension: str) -> str:
     middle = f".{source}" if source and source != extension else ""
     ending = f"__{variant}{middle}.{extension}"
     folders = [_shortened(_inside(part), "") for part in folder.split("/") if part]
+    if folders and folders[0] == RECORD_FOLDER:
+        folders[0] = folders[0].replace("_", "%5F")  # an output must not lie among what is kept about outputs
     return "/".join([*folders, _shortened(_inside(stem), ending)])
 
 

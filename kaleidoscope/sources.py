@@ -162,10 +162,14 @@ def list_images(
     """
     if isinstance(urls, str | os.PathLike):
         place = os.fspath(urls)
+        if not place:
+            raise RecipeError("expected a URL or path of images, got an empty one")
         return _list_one(place, root, options_of(place, storage_options))
     if not isinstance(urls, Iterable):
         raise RecipeError(f"expected URLs or paths of images, got {urls!r} ({type(urls).__name__})")
     given = list(urls)
+    if not given or isinstance(urls, Mapping):
+        raise RecipeError(f"expected URLs or paths of images, got {urls!r}")
     for url in given:
         if not isinstance(url, str | os.PathLike):
             raise RecipeError(f"expected URLs or paths of images, got {url!r} ({type(url).__name__}) among them")
@@ -231,6 +235,8 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
     """
     fs, path = filesystem(url, storage_options)
     key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
+    if is_local(fs) and Path(path).is_dir():
+        raise RecipeError(f"{path} is a folder: read it on its own, a list is one of files")
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)

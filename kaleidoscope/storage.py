@@ -95,6 +95,8 @@ def store_errors(doing: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise StoreError(f"cannot {doing}: there is nothing there") from None
+    except NotADirectoryError:
+        raise StoreError(f"cannot {doing}: a file stands where a folder should") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot {doing}: {type(error).__name__}: {error}") from error
 
@@ -244,6 +246,17 @@ class Store:
                     self.fs.rm_file(self.path(name))
                 except FileNotFoundError:
                     continue
+                if self.local:
+                    self._prune(Path(self.path(name)).parent)
+
+    def _prune(self, folder: Path) -> None:
+        """Delete a folder of the store, and those above it, as far as they are empty."""
+        while folder != Path(self._path):
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
 
     def sweep(self) -> None:
         """Delete what killed writers left of unfinished files."""

@@ -28,7 +28,7 @@ from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.lease import Owner, give_up
 from kaleidoscope.read import as_record
 from kaleidoscope.report import Report
-from kaleidoscope.run import BlockWork, Work, fingerprint, plan_work
+from kaleidoscope.run import PARTS, BlockWork, Work, fingerprint, plan_work
 from kaleidoscope.sinks import check_names
 from kaleidoscope.sources import Entry, Listing
 from kaleidoscope.storage import Store
@@ -145,8 +145,9 @@ class WriteRun(DaskMethodsMixin):
     def _end_early(self, planned: _Planned, error: BaseException) -> None:
         """Let the next writer in; tasks at work elsewhere stop at the end of their block."""
         stop_here(planned.run_id)
-        error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
         try:
+            if self.store.list(PARTS):
+                error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
             give_up(self.store, planned.run_id)
         except StoreError as unreachable:
             error.add_note(f"The lease could not be given back: {unreachable}")

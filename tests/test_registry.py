@@ -81,8 +81,8 @@ def test_an_unknown_name_suggests_the_nearest():
         registry.find_op("Rotat")
 
 
-def test_a_name_like_none_suggests_nothing():
-    with pytest.raises(RecipeError, match=r"no op called 'Zzz'\.$"):
+def test_a_name_like_none_is_answered_with_all():
+    with pytest.raises(RecipeError, match=r"no op called 'Zzz'\. There are Apply, .*, Tile\.$"):
         registry.find_op("Zzz")
 
 

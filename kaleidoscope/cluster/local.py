@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import TYPE_CHECKING, Any
 
-from kaleidoscope.errors import RecipeError
+from kaleidoscope.errors import RecipeError, ResourceError
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
@@ -109,6 +110,8 @@ def local(
     ------
     RecipeError
         If a number is below 1, or an argument would let it listen elsewhere.
+    ResourceError
+        In a script without that line.
 
     Examples
     --------
@@ -116,6 +119,11 @@ def local(
     >>> with ks.cluster.local(workers=2) as cluster, cluster.get_client() as client:  # doctest: +SKIP
     ...     report = views.write("augmented/").compute()
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ResourceError(
+            "a worker of a cluster imports the script that starts it: put the lines that do so under "
+            'if __name__ == "__main__":'
+        )
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 

@@ -114,7 +114,7 @@ class Encoder:
             channels = " or ".join(map(str, known.channels)) or "any number of"
             raise RecipeError(
                 f"{self.format} holds {' or '.join(known.dtypes)} in {channels} channels, and nothing is "
-                f"converted silently; got {frame}: write {' or '.join(able)}, or convert it in the recipe"
+                f"converted silently; got {frame}: write {' or '.join(able)}"
             )
         if max(frame.height, frame.width) > known.longest:
             raise RecipeError(f"{self.format} holds at most {known.longest} pixels a side; got {frame}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,10 +164,23 @@ def _text(draw: Draw, at: tuple[int, int], text: str, font: Font, colour: str, w
     draw.text(at, _elided(text, font, width), fill=colour, font=font)
 
 
+def _drawable(character: str) -> str:
+    """Return what Pillow's own font has for a character: it knows ASCII, so accents are dropped, or the code shown.
+
+    Examples
+    --------
+    >>> _drawable("a"), _drawable("é"), _drawable("水")
+    ('a', 'e', 'U+6C34')
+    """
+    plain = unicodedata.normalize("NFKD", character)[:1]
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return f"U+{ord(character):04X}" if character.isprintable() else "?"
+
+
 def _elided(text: str, font: Font, width: float) -> str:
     """Return `text`, its middle left out where it is wider than `width` pixels."""
-    # Line breaks and half a surrogate pair (a file name that is not UTF-8) cannot be drawn.
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = "".join(map(_drawable, text))
     kept = len(text)
     short = text
     while font.getlength(short) > width and kept:

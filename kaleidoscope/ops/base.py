@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
 
-from kaleidoscope.errors import OpError
+from kaleidoscope.errors import OpError, RecipeError, did_you_mean
 from kaleidoscope.record import Frame
 
 if TYPE_CHECKING:
@@ -128,7 +129,29 @@ class Geometric(Op):
 def op(cls: _OpClass) -> _OpClass:
     """Make a class a frozen dataclass that keeps `Part`'s short ``repr``."""
     dataclass(frozen=True, repr=False)(cls)
+    _answer_typos(cls)
     return cls
+
+
+def _answer_typos(cls: type[Part]) -> None:
+    """Let the constructor say which parameters there are, where Python would only say that one is unknown."""
+    make = cls.__init__
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+
+    @wraps(make)
+    def init(self: Part, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name == "p" and name not in known:
+                raise RecipeError(
+                    f"{cls.__name__}(p=...): no op has a p; whether it is on is the recipe's business: a list makes "
+                    f"every variant, Sometimes({cls.__name__}(...), p=0.5) draws"
+                )
+            if name not in known:
+                there = f"it has {', '.join(known)}" if known else "it has none"
+                raise RecipeError(f"{cls.__name__} has no parameter {name!r}, {there}.{did_you_mean(name, known)}")
+        make(self, *args, **kwargs)
+
+    setattr(cls, "__init__", init)  # noqa: B010 - mypy takes an assignment for a mistake
 
 
 def into(out: NDArray[Any], result: NDArray[Any]) -> None:

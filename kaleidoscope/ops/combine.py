@@ -124,7 +124,9 @@ class Branch(Combinator):
     ['weak-rotate', 'strong-rotate2']
     """
 
-    def __init__(self, /, **branches: Part) -> None:
+    def __init__(self, /, *unnamed: Part, **branches: Part) -> None:
+        if unnamed:
+            raise RecipeError(f"Branch: expected named parts, such as Branch(a={unnamed[0]!r}, ...), got unnamed ones")
         if not branches:
             raise RecipeError("Branch(): expected at least one named part, such as Branch(weak=..., strong=...)")
         for label in branches:

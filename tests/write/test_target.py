@@ -327,3 +327,38 @@ def test_arrays_resume_and_a_changed_array_is_made_anew(augmented, pixels, check
     report = augmented(images, 2).write(tmp_path / "out").compute()
     assert (report.outputs, report.skipped) == (4, 8)
     check_whole(tmp_path / "out")
+
+
+def test_image_that_changes_and_changes_back_is_made_again_each_time(augmented, make_photos, tmp_path):
+    """What an older part says is there, a newer one has written over."""
+    first, second = (np.full((8, 8, 3), value, np.uint8) for value in (10, 200))
+    target = tmp_path / "out"
+    for pixels in (first, second, first):
+        report = ks.augment([pixels], [ops.HorizontalFlip()]).write(target, format="npy").compute()
+        assert (report.outputs, report.skipped) == (2, 0)
+        np.testing.assert_array_equal(np.load(target / "000000__hflip.npy"), pixels)
+    again = ks.augment([first], [ops.HorizontalFlip()]).write(target, format="npy").compute()
+    assert (again.outputs, again.skipped) == (0, 2)
+
+
+def test_outputs_of_an_image_that_can_no_longer_be_read_are_deleted(source, augmented, tmp_path):
+    target = tmp_path / "new"
+    augmented(source, 1).write(target).compute()
+    (source / "001.jpg").write_bytes(b"no image")
+    report = augmented(source, 1).write(target).compute()
+    assert report.failed == 1
+    rows = report.manifest.compute()
+    listed = set(rows["output"].dropna())
+    assert {path.name for path in target.glob("*.jpg")} == listed
+    assert not any(name.startswith("001__") for name in listed)
+
+
+def test_overwrite_leaves_no_empty_folders(augmented, make_photos, tmp_path):
+    make_photos(tmp_path / "photos" / "dog" / "small", 1)
+    make_photos(tmp_path / "photos" / "cat", 1)
+    target = tmp_path / "out"
+    augmented(tmp_path / "photos", 1).write(target).compute()
+    assert (target / "dog" / "small").is_dir()
+    shutil.rmtree(tmp_path / "photos" / "dog")
+    augmented(tmp_path / "photos", 1).write(target, overwrite=True).compute()
+    assert sorted(path.name for path in target.iterdir()) == ["_kaleidoscope", "cat"]
