@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
 from kaleidoscope.job import Job, environment
-from kaleidoscope.lease import Lease, Owner, take_lease
+from kaleidoscope.lease import CHECK_EVERY, Lease, Owner, take_lease
 from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, Row, from_parquet, params_text, to_parquet
 from kaleidoscope.read import as_record, load, pixels_of
 from kaleidoscope.record import Frame, ImageRecord, Source
@@ -23,7 +23,7 @@ from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import PARTS, BlockWork, delete_outputs, fingerprint
 from kaleidoscope.sinks import output_name
 from kaleidoscope.sources import Entry
-from kaleidoscope.storage import Store, WriteBehind
+from kaleidoscope.storage import Store, WriteBehind, public
 from kaleidoscope.walk import Outcome, as_failure, walk
 
 if TYPE_CHECKING:
@@ -55,19 +55,19 @@ class _AtWork:
         if run_id in self._stopped:
             raise StoreError("this run was given up")
 
-    def stop(self, run_id: str) -> None:
+    def stop(self, run_id: str, patience: float | None) -> None:
         """Tell the tasks of a run to stop, and wait for those at work: they end with the output they are making."""
         with self._changed:
             self._stopped.add(run_id)
-            self._changed.wait_for(lambda: not self._tasks[run_id])
+            self._changed.wait_for(lambda: not self._tasks[run_id], patience)
 
 
 _at_work = _AtWork()
 
 
-def stop_here(run_id: str) -> None:
-    """End the tasks of a run in this process; when this returns, they write no more."""
-    _at_work.stop(run_id)
+def stop_here(run_id: str, patience: float | None = None) -> None:
+    """End the tasks of a run in this process; when this returns, or after `patience` seconds, they write no more."""
+    _at_work.stop(run_id, patience)
 
 
 @dataclass(frozen=True)
@@ -183,17 +183,31 @@ def open_run(order: Order) -> OpenRun:
     StoreError
         If another writer is at work here, or was since the run was planned.
     """
+    with _at_work.task(order.owner.run_id):
+        return _open_run(order)
+
+
+def _open_run(order: Order) -> OpenRun:
     store = order.store
+    _at_work.go_on(order.owner.run_id)
     lease = take_lease(store, order.owner)
     if lease.state != "new":
         return OpenRun(order.job, lease, time.time())
+
+    def go_on() -> None:
+        _at_work.go_on(order.owner.run_id)
+        lease.renew()
+
     try:
         if fingerprint(store) != order.fingerprint:
             raise StoreError(f"{store.url} was written to since this run was planned: start it again")
         store.sweep()
         if order.overwrite:
-            delete_outputs(store)
+            if lease.inherited:
+                time.sleep(2 * CHECK_EVERY)  # what tasks of a dead client still write must not come after the deletion
+            delete_outputs(store, go_on)
         for name, data in order.files.items():
+            go_on()
             store.write(name, data)
         lease = lease.mark("open")
     except BaseException:
@@ -328,7 +342,7 @@ class _OneImage:
             params=params_text(outcome.lineage),
             seed=job.seed,
             recipe_id=job.leaf_ids[variant],
-            source=self.entry.url,
+            source=public(self.entry.url),
             source_size=source_size,
             source_etag=self.entry.etag,
             environment=environment(),

@@ -10,6 +10,8 @@ from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any, Literal
 
+from dask.base import tokenize
+
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.plan import Plan
 from kaleidoscope.randomness import stream
@@ -96,8 +98,10 @@ class Job:
         return max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // self.per_image)
 
     def __dask_tokenize__(self) -> object:
-        """Name it for Dask by what it says, not by its objects."""
-        return (canonical(self.spec()), self.on_error, self.picks, self.only)
+        """Name it for Dask by what it says, not by its objects; ops from elsewhere by their code, which may change."""
+        kinds = {type(node.op) for node in self.plan.tree.nodes if node.op is not None}
+        foreign = sorted(tokenize(kind) for kind in kinds if not kind.__module__.startswith("kaleidoscope."))
+        return (canonical(self.spec()), self.on_error, self.picks, self.only, foreign)
 
     def spec(self) -> dict[str, Any]:
         """Return what the run record says about it, as JSON values."""

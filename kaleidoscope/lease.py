@@ -26,6 +26,8 @@ from kaleidoscope.storage import Store
 #: Seconds without a sign of life after which a holder counts as dead, wherever it ran.
 EXPIRES_AFTER = 120.0
 _RENEW_EVERY = 15.0
+#: Seconds after which a task looks whether its run was given up or taken over.
+CHECK_EVERY = 1.0
 State = Literal["new", "open", "failed"]
 _NAME = re.compile(r"lease-(\d+)\.json")
 
@@ -89,13 +91,17 @@ class Lease:
     state : str
         ``new``; ``open`` once the run's record is written, so that a task that opens the run a second time has nothing
         to do; ``failed`` once a task has failed: another run may pass it over, unless that task is tried again.
+    inherited : bool
+        Another run was passed over: tasks of it may be at work for `CHECK_EVERY` seconds.
     """
 
     store: Store
     owner: Owner
     number: int
     state: State = "new"
+    inherited: bool = False
     _renewed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False, compare=False)
+    _looked: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -108,12 +114,18 @@ class Lease:
         return f"{RECORD_FOLDER}/lease-{self.number}.json"
 
     def renew(self) -> None:
-        """Give a sign of life, if the last one is a while ago."""
+        """See every second whether this run may go on, and give a sign of life every now and then."""
+        now = time.monotonic()
         with self._lock:
-            if time.monotonic() - self._renewed[0] < _RENEW_EVERY:
-                return
-            self._renewed[0] = time.monotonic()
-        self.check()
+            look, renew = now - self._looked[0] >= CHECK_EVERY, now - self._renewed[0] >= _RENEW_EVERY
+            if look or renew:
+                self._looked[0] = now
+            if renew:
+                self._renewed[0] = now
+        if look or renew:
+            self.check()
+        if not renew:
+            return
         self.store.write(self.name, _text(self.owner, self.state))
 
     def mark(self, state: State) -> Lease:
@@ -130,16 +142,20 @@ class Lease:
         StoreError
             If this lease is no longer there, or no longer ours.
         """
-        data = self.store.read_if_there(self.name)
-        if data is None or _content(self.store, self.name, data)["owner"]["run_id"] != self.owner.run_id:
+        if not self._is_ours():
             raise StoreError(
                 f"{self.store.url}: this run was given up or another one has taken over; what it had committed stays, "
                 "and a new run goes on from there"
             )
 
     def release(self) -> None:
-        """Let the next writer in."""
-        self.store.delete([self.name])
+        """Let the next writer in; a lease of the same name that is another run's stays."""
+        if self._is_ours():
+            self.store.delete([self.name])
+
+    def _is_ours(self) -> bool:
+        data = self.store.read_if_there(self.name)
+        return data is not None and _content(self.store, self.name, data)["owner"]["run_id"] == self.owner.run_id
 
 
 def _text(owner: Owner, state: State) -> bytes:
@@ -181,7 +197,7 @@ def take_lease(store: Store, owner: Owner) -> Lease:
             return other
         if _is_alive(other, age):
             raise _in_use(other, age)
-    lease = Lease(store, owner, max(held, default=0) + 1)
+    lease = Lease(store, owner, max(held, default=0) + 1, inherited=bool(held))
     created = store.create(lease.name, _text(owner, "new"))
     # Another one may have come between the look and the try, under this number or one that had become free again.
     # Of two, the later one sees the earlier one here.

@@ -82,6 +82,14 @@ class PartName:
         return cls(block, serial, match["inputs"], match["leaves"], match["end"] == FAILED)
 
 
+def oldest_first(parts: Iterable[PartName]) -> list[PartName]:
+    """Sort parts so that of two rows for one output the later counts.
+
+    A task that ran twice may have left two parts of the same serial; the one without failures counts.
+    """
+    return sorted(parts, key=lambda part: (part.block, part.serial, not part.failures))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row of the manifest: what became of one variant of one image."""

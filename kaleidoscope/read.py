@@ -30,6 +30,8 @@ def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
 def load(record: ImageRecord, counts: Counter[str] | None = None) -> ImageRecord:
     """Return the record with its pixels; one that has them already comes back as it is.
 
+    One that has failed before is not read anew: that would take the image as it was for what was to be made of it.
+
     Raises
     ------
     StoreError, DecodeError, OpError
@@ -37,6 +39,8 @@ def load(record: ImageRecord, counts: Counter[str] | None = None) -> ImageRecord
     """
     if record.pixels is not None:
         return record
+    if record.error is not None:
+        raise record.error
     source = record.source
     if source is None:
         raise OpError("this record has neither pixels nor a source", key=record.key, step="read")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.job import Job, digest, environment, leaves_digest
-from kaleidoscope.manifest import OK, PartName, from_parquet, to_parquet
+from kaleidoscope.manifest import OK, PartName, from_parquet, oldest_first, to_parquet
 from kaleidoscope.sources import RECORD_FOLDER, Entry
 from kaleidoscope.storage import Store
 
@@ -22,19 +22,24 @@ RUN_RECORD = f"{RECORD_FOLDER}/run.json"
 PARTS = f"{RECORD_FOLDER}/manifest"
 FORMAT_VERSION = 1
 
-_INPUT_COLUMNS = {"block": "int32", "key": "string", "size": "int64", "etag": "string"}
+_INPUT_COLUMNS = {"block": "int32", "key": "string", "size": "int64", "etag": "string", "since": "int32"}
 #: Stands in a part's name for variants that differ from key to key.
 SOME = "some"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedInput:
-    """An input as the target knows it: its block, and the version its outputs were made from."""
+    """An input as the target knows it: its block, and the version its outputs are made from.
+
+    That version has counted since part ``since`` of the block: older rows are of other versions, even if one of them
+    was the same, since the outputs may have been written over in between.
+    """
 
     block: int
     key: str
     size: int | None
     etag: str
+    since: int = 0
 
     def differs(self, entry: Entry) -> bool:
         """Whether the listed image is another version; what one of the two does not know is no difference."""
@@ -229,7 +234,8 @@ def _assign_blocks(
     for key, entry in wanted.items():
         before = inputs.get(key)
         if before is not None and before.differs(entry):
-            inputs[key] = RecordedInput(before.block, key, entry.size, entry.etag)
+            since = _next_serial(state.parts.get(before.block, []))
+            inputs[key] = RecordedInput(before.block, key, entry.size, entry.etag, since)
             changed.append(inputs[key])
     first = 1 + max((one.block for one in state.inputs.values()), default=-1)
     new = [entry for key, entry in wanted.items() if key not in state.inputs]
@@ -237,6 +243,10 @@ def _assign_blocks(
         inputs[entry.key] = RecordedInput(first + place // block_images, entry.key, entry.size, entry.etag)
         changed.append(inputs[entry.key])
     return inputs, changed
+
+
+def _next_serial(parts: Sequence[PartName]) -> int:
+    return 1 + max((part.serial for part in parts), default=-1)
 
 
 def _blocks_left(
@@ -257,10 +267,10 @@ def _blocks_left(
         listed = [wanted[one.key] for one in members if one.key in wanted]
         if not listed:
             continue
-        mark = digest([[one.key, one.size, one.etag] for one in members], size=4)
+        mark = digest([[one.key, one.size, one.etag, one.since] for one in members], size=4)
         parts = state.parts.get(block, [])
         regular = [p for p in parts if p.inputs == mark and p.leaves in known_sets and not p.failures]
-        serial = 1 + max((part.serial for part in parts), default=-1)
+        serial = _next_serial(parts)
         covered = {variant for part in regular for variant in known_sets[part.leaves]}
         missing = tuple(variant for variant in variants if variant not in covered)
         # A part of other inputs, or with failures, has made the outputs of an older one its own: only rows tell.
@@ -271,7 +281,7 @@ def _blocks_left(
         if missing:
             new_sets[leaves] = {variant: job.leaf_ids[variant] for variant in missing}
         if by_row or job.picks is not None or len(listed) < len(members):
-            work = _by_row(store, parts, PartName(block, serial, mark, SOME), listed, job)
+            work = _by_row(store, parts, PartName(block, serial, mark, SOME), listed, inputs, job)
             left += [work] if work.entries else []
             continue
         asked = None if len(missing) == len(variants) else missing
@@ -284,22 +294,23 @@ def _by_row(
     parts: Sequence[PartName],
     new: PartName,
     listed: Sequence[Entry],
+    inputs: Mapping[str, RecordedInput],
     job: Job,
 ) -> BlockWork:
     """Read a block's rows to see what is left of it: an input has changed or gone, or something failed."""
-    rows: dict[tuple[str, str], tuple[str, str | None, RecordedInput]] = {}
-    names = ["key", "variant", "status", "output", "source_size", "source_etag"]
-    for part in sorted(parts):
+    rows: dict[tuple[str, str], tuple[str, str | None, int]] = {}
+    names = ["key", "variant", "status", "output"]
+    for part in oldest_first(parts):
         table = from_parquet(store.read(f"{PARTS}/{part}"), names)
-        for key, variant, status, output, size, etag in zip(*(table[n].to_pylist() for n in names), strict=True):
-            rows[key, variant] = (status, output, RecordedInput(part.block, key, size, etag))
+        for key, variant, status, output in zip(*(table[n].to_pylist() for n in names), strict=True):
+            rows[key, variant] = (status, output, part.serial)
     entries, retry_only = [], True
     outdated: dict[tuple[str, str], str] = {}
     for entry in listed:
         asked = []
         for variant in job.wanted(entry.key) or job.plan.tree.variants:
-            status, output, made_from = rows.get((entry.key, variant), ("", None, None))
-            stale = made_from is None or made_from.differs(entry)
+            status, output, serial = rows.get((entry.key, variant), ("", None, -1))
+            stale = serial < inputs[entry.key].since
             if stale or status != OK:
                 asked.append(variant)
                 retry_only = retry_only and not stale
@@ -334,19 +345,22 @@ def _record_files(
     return files
 
 
-def delete_outputs(store: Store) -> None:
+def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:
     """Delete every output that the manifest lists, then the record itself; what else lies there stays.
 
     The record says so first: a run that is stopped in the middle leaves outputs that are gone and rows that are not,
-    and the next one must go on deleting.
+    and the next one must go on deleting. `go_on` is called before each step, and raises if the run was given up.
     """
+    go_on()
     if store.exists(RUN_RECORD):
         store.write(RUN_RECORD, json.dumps({"format_version": FORMAT_VERSION, "deleting": True}).encode())
     for name in store.list(PARTS):
+        go_on()
         if PartName.parse(name) is not None:
             outputs = from_parquet(store.read(f"{PARTS}/{name}"), ["output"])["output"].to_pylist()
             store.delete(output for output in outputs if output is not None)
             store.delete([f"{PARTS}/{name}"])
+    go_on()
     inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]
     store.delete(f"{RECORD_FOLDER}/{name}" for name in inputs)
     store.delete([RUN_RECORD])

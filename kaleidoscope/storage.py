@@ -31,27 +31,32 @@ _process = uuid.uuid4().hex[:8]
 
 def options_of(url: str, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what opens a URL: the given options, and what the URL itself says of host, user and password."""
+    return {**(storage_options or {}), **_options_in(url)}
+
+
+def _options_in(url: str) -> dict[str, Any]:
     import fsspec
 
     protocol, separator, _ = url.partition("://")
     if not separator or "::" in protocol:
-        return dict(storage_options or {})
+        return {}
     try:
         kind = fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:
         raise StoreError(f"cannot open {public(url)!r}: {error}") from None
-    return {**kind._get_kwargs_from_urls(url), **(storage_options or {})}  # noqa: SLF001 - fsspec's own way in
+    found = kind._get_kwargs_from_urls(url)  # noqa: SLF001 - fsspec's own way in
+    return {name: value for name, value in found.items() if value}
 
 
 def public(url: str) -> str:
-    """Return a URL without the user and password that it may contain.
+    """Return a URL without the user and password, or the signature behind ``?``, that it may contain.
 
     Examples
     --------
     >>> public("ftp://me:secret@host/a.jpg")
     'ftp://host/a.jpg'
     """
-    return re.sub(r"://[^/@]*@", "://", url)
+    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", re.sub(r"://[^/\s]*@", "://", url))
 
 
 def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
@@ -70,12 +75,13 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
     if not separator:
         fs = fsspec.filesystem("file")
         return fs, posixpath.normpath(fs._strip_protocol(url))  # noqa: SLF001 - makes ~ and relative paths absolute
-    options = options_of(url, storage_options)
+    named = _options_in(url)  # fsspec refuses to be told twice
+    options = {name: value for name, value in (storage_options or {}).items() if name not in named}
     if protocol in {"s3", "s3a"}:
         options.setdefault("use_listings_cache", False)  # s3fs would go on showing an old listing
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
-    except (ValueError, ImportError) as error:
+    except Exception as error:  # noqa: BLE001 - an unknown host, a missing option: each library has its own way
         raise StoreError(f"cannot open {public(url)!r}: {error}") from None
     return fs, path
 
@@ -89,6 +95,7 @@ def is_local(fs: AbstractFileSystem) -> bool:
 @contextmanager
 def store_errors(doing: str) -> Iterator[None]:
     """Turn what a filesystem raises into a `StoreError` that says what was being done."""
+    doing = public(doing)
     try:
         yield
     except KaleidoscopeError:
@@ -97,8 +104,8 @@ def store_errors(doing: str) -> Iterator[None]:
         raise StoreError(f"cannot {doing}: there is nothing there") from None
     except NotADirectoryError:
         raise StoreError(f"cannot {doing}: a file stands where a folder should") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot {doing}: {type(error).__name__}: {error}") from error
+    except Exception as error:  # each store's library has exceptions of its own
+        raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}")) from error
 
 
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.errors import StoreError
-from kaleidoscope.manifest import COLUMNS, PartName, from_parquet
+from kaleidoscope.manifest import COLUMNS, PartName, from_parquet, oldest_first
 from kaleidoscope.run import PARTS, RUN_RECORD
 from kaleidoscope.sources import Url
 from kaleidoscope.storage import Store
@@ -61,7 +61,7 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
     for _, parts in sorted(by_block.items()):  # a block stays whole: only it can have two rows for one output
         if len(groups[-1]) + len(parts) > PARTS_PER_PARTITION and groups[-1]:
             groups.append([])
-        groups[-1] += sorted(parts)
+        groups[-1] += oldest_first(parts)
     names = [[str(part) for part in group] for group in groups]
     frame: dd.DataFrame = dd.from_map(_read_parts, names, store=store, meta=_frame([]))
     return frame

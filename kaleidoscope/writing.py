@@ -7,6 +7,7 @@ import sys
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 MAX_BLOCKS_PER_TASK = 64
 #: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
 _TASKS_PER_THREAD = 8
+#: Seconds that a run which ends early waits for its tasks on a cluster: they end with the output they are making.
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ class _Identify:
     def _identified(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
         record = as_record(item, self.root, self.storage_options)
         source = record.source
-        if record.pixels is None and source is not None:
+        if record.pixels is None and source is not None and record.error is None:
             return Entry(record.key, source.url, source.size, source.etag), dict(source.storage_options)
         url = source.url if source else ""
         if record.pixels is None:
@@ -336,6 +339,8 @@ def _follow(client: Client, planned: _Planned, bar: Progress) -> Report:
         report: Report = futures[-1].result()
     except BaseException:
         client.cancel(futures)
+        with suppress(Exception):  # the cluster may be what failed; its tasks see by the lease that they must stop
+            client.run(stop_here, planned.run_id, _PATIENCE, on_error="ignore")
         raise
     return report
 

@@ -14,7 +14,7 @@ from fsspec.registry import _registry
 
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.sources import list_images
-from kaleidoscope.storage import WRITES_BEHIND, Store, WriteBehind, filesystem, is_local, read_url, store_errors
+from kaleidoscope.storage import WRITES_BEHIND, Store, WriteBehind, filesystem, is_local, public, read_url, store_errors
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen
 
@@ -494,3 +494,18 @@ class TestWriteBehind:
             writer.write("a", b"1")
             assert set(threading.enumerate()) - before
         assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("ftp://me:pa@ss@host/a", "ftp://host/a"),
+        ("https://host/a.jpg?X-Amz-Signature=TOKEN", "https://host/a.jpg"),
+        ("cannot read http://me:secret@host/a?b=c: denied", "cannot read http://host/a denied"),
+        ("/data/what?.jpg", "/data/what?.jpg"),
+        ("file:///a@b/c.jpg", "file:///a@b/c.jpg"),
+    ],
+)
+def test_what_is_shown_of_a_url_names_no_credentials(url, shown):
+    assert public(url) == shown

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from kaleidoscope import lease as leases
 from kaleidoscope.blocks import close_run, open_run, write_blocks
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import DecodeError, StoreError
-from kaleidoscope.lease import Owner, take_lease
+from kaleidoscope.lease import Owner, give_up, take_lease
 from kaleidoscope.storage import Store
 from kaleidoscope.writing import WriteRun
 
@@ -236,3 +237,36 @@ def test_run_that_failed_gives_its_lease_back(compute, make_photos, augmented, c
     make_photos(source, 2)
     assert augmented(source, 1).write(tmp_path / "out").compute().outputs == 4
     check_whole(tmp_path / "out")
+
+
+def test_letting_go_late_leaves_the_lease_of_another_run_alone(tmp_path):
+    store = Store(tmp_path)
+    first = take_lease(store, Owner.here("first"))
+    first.release()
+    second = take_lease(store, Owner.here("second"))
+    assert second.name == first.name
+    first.release()
+    second.check()
+
+
+def test_a_run_given_up_while_it_deletes_stops_there(augmented, photos, tmp_path, monkeypatch):
+    """Ctrl-C, and the next run at once: the first one must not delete what the second one writes."""
+    target = tmp_path / "out"
+    augmented(photos, 1).write(target).compute()
+    started = []
+
+    def delete(store, names, real=Store.delete):
+        names = list(names)
+        if any(name.endswith(".jpg") for name in names) and not started:
+            started.append(threading.current_thread())
+            give_up(store, run._last_plan().run_id)  # as the interrupted client does
+        real(store, names)
+
+    monkeypatch.setattr(Store, "delete", delete)
+    monkeypatch.setattr(leases, "CHECK_EVERY", 0.0)
+    run = augmented(photos, 2).write(target, overwrite=True)
+    with pytest.raises(StoreError, match="given up"):
+        dask.compute(run, scheduler="sync")
+    assert started
+    monkeypatch.undo()
+    assert augmented(photos, 1).write(target).compute().outputs > 0

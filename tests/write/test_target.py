@@ -3,6 +3,8 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import kaleidoscope as ks
@@ -362,3 +364,42 @@ def test_overwrite_leaves_no_empty_folders(augmented, make_photos, tmp_path):
     shutil.rmtree(tmp_path / "photos" / "dog")
     augmented(tmp_path / "photos", 1).write(target, overwrite=True).compute()
     assert sorted(path.name for path in target.iterdir()) == ["_kaleidoscope", "cat"]
+
+
+def test_image_that_changes_back_after_a_run_was_stopped_is_made_again(augmented, tmp_path, monkeypatch):
+    """What was written of the other version, and not committed, lies there all the same."""
+    first, second = (np.full((8, 8, 3), value, np.uint8) for value in (10, 200))
+    target, recipe = tmp_path / "out", [ops.HorizontalFlip()]
+    ks.augment([first], recipe).write(target, format="npy").compute(scheduler="sync")
+    with monkeypatch.context() as patch:
+
+        def write(store, name, data, real=Store.write):
+            if name.startswith("_kaleidoscope/manifest/"):
+                raise StoreError("stopped before the commit")
+            real(store, name, data)
+
+        patch.setattr(Store, "write", write)
+        with pytest.raises(StoreError, match="stopped"):
+            ks.augment([second], recipe).write(target, format="npy").compute(scheduler="sync")
+    assert ks.augment([first], recipe).write(target, format="npy").compute(scheduler="sync").outputs == 2
+    np.testing.assert_array_equal(np.load(target / "000000__hflip.npy"), first)
+
+
+def test_of_two_parts_of_one_serial_the_one_without_failures_counts(augmented, source, tmp_path):
+    """A task that ran twice, once without the network, must not leave rows that stay failed for ever."""
+    target = tmp_path / "new"
+    augmented(source / "000.jpg", 1).write(target).compute()
+    (part,) = (target / "_kaleidoscope" / "manifest").iterdir()
+    table = pq.read_table(part)
+    failed = table.set_column(table.schema.get_field_index("status"), "status", pa.array(["failed"] * len(table)))
+    pq.write_table(failed, part.with_name(part.name.replace(".ok.", ".failed.")))
+    assert set(ks.read_manifest(target).compute()["status"]) == {"ok"}
+    assert augmented(source / "000.jpg", 1).write(target).compute().outputs == 0
+
+
+def test_record_that_failed_before_is_not_taken_for_the_image_it_was_made_from(augmented, source, tmp_path):
+    views = ks.augment([source / "000.jpg"], ops.Apply("no_such_module_of_ours:f"))
+    failed = StreamingBag(views.dask, views.name, views.npartitions)
+    report = ks.augment(failed, [ops.HorizontalFlip()]).write(tmp_path / "new").compute()
+    assert (report.outputs, report.failed) == (0, 1)
+    assert "cannot import" in report.errors["error"][0]
