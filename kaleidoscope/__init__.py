@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kaleidoscope.augmented import AugmentedBag, augment
     from kaleidoscope.bag import ImageBag, read_images
     from kaleidoscope.display import ContactSheet
+    from kaleidoscope.recipe_files import dump_recipe, load_recipe
     from kaleidoscope.record import ImageRecord
     from kaleidoscope.replay import replay
     from kaleidoscope.report import Report
@@ -36,7 +37,9 @@ __all__ = [
     "WriteRun",
     "augment",
     "cluster",
+    "dump_recipe",
     "errors",
+    "load_recipe",
     "ops",
     "read_images",
     "read_manifest",
@@ -52,6 +55,8 @@ _HOMES = {
     "Report": "report",
     "WriteRun": "writing",
     "augment": "augmented",
+    "dump_recipe": "recipe_files",
+    "load_recipe": "recipe_files",
     "read_images": "bag",
     "read_manifest": "tables",
     "replay": "replay",

@@ -26,7 +26,7 @@ def to_spec(part: Part) -> dict[str, Any]:
     settings = {name: _plain(value) for name, value in part.settings().items()}
     if isinstance(part, Branch):
         settings["branches"] = {label: to_spec(p) for label, p in zip(part.labels, part.parts, strict=True)}
-    elif isinstance(part, Combinator):
+    elif isinstance(part, Combinator) and part.parts:
         settings["parts"] = [to_spec(inner) for inner in part.parts]
     return {type(part).__name__: settings}
 
@@ -40,8 +40,9 @@ def from_spec(spec: object, *, allow_functions: bool = False) -> Part:
 
     Parameters
     ----------
-    spec : mapping
-        One part by its name.
+    spec : mapping or str
+        One part by its name; the name alone where there are no settings, and ``{"Sequential": [...]}`` for the parts of
+        a combinator.
     allow_functions : bool
         Whether ``Apply`` may name a function, which running the recipe then imports. A recipe from elsewhere could name
         any.
@@ -51,13 +52,7 @@ def from_spec(spec: object, *, allow_functions: bool = False) -> Part:
     RecipeError
         For an unknown op or setting, with the nearest name, and for anything that is not a spec.
     """
-    if not isinstance(spec, Mapping) or len(spec) != 1:
-        raise RecipeError(f"expected one op by its name, such as {{'Rotate': {{'limit': 15}}}}, got {spec!r}")
-    ((name, settings),) = spec.items()
-    if not isinstance(name, str):
-        raise RecipeError(f"expected the name of an op, got {name!r} in {spec!r}")
-    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
-        raise RecipeError(f"{name}: expected its settings as a mapping, got {settings!r}")
+    name, settings = _name_and_settings(spec)
     if name == "Apply" and not allow_functions:
         raise RecipeError(
             f"this recipe applies the function {settings.get('fn')!r}: pass allow_functions=True if you trust it"
@@ -78,6 +73,22 @@ def from_spec(spec: object, *, allow_functions: bool = False) -> Part:
     except TypeError as error:  # too many parts, or too few, or a setting that is missing
         raise RecipeError(f"{name} cannot be made of {settings!r}: {error}") from None
     return part
+
+
+def _name_and_settings(spec: object) -> tuple[str, Mapping[str, Any]]:
+    """Return a spec in its long form."""
+    if isinstance(spec, str):
+        return spec, {}
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise RecipeError(f"expected one op by its name, such as {{'Rotate': {{'limit': 15}}}}, got {spec!r}")
+    ((name, settings),) = spec.items()
+    if not isinstance(name, str):
+        raise RecipeError(f"expected the name of an op, got {name!r} in {spec!r}")
+    if isinstance(settings, list):
+        return name, {"parts": settings}
+    if not isinstance(settings, Mapping | None) or not all(isinstance(key, str) for key in settings or {}):
+        raise RecipeError(f"{name}: expected its settings as a mapping, got {settings!r}")
+    return name, settings or {}
 
 
 def canonical(value: object) -> str:

@@ -21,7 +21,7 @@ RANKS = [
     ("registry",),
     ("ops", "codecs", "storage"),
     ("tree", "labels"),
-    ("recipe", "plan", "sources", "read"),
+    ("recipe", "recipe_files", "plan", "sources", "read"),
     ("backends",),
     ("job", "walk", "sinks", "manifest", "lease", "run", "blocks", "augmentation"),
     ("estimate", "display"),

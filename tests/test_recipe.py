@@ -70,14 +70,11 @@ def test_an_unknown_setting_suggests_the_nearest():
     [
         None,
         5,
-        "Rotate",
         [],
         {},
         {"Rotate": {}, "HorizontalFlip": {}},
-        {"Rotate": None},
         {"Rotate": [15]},
         {"Rotate": {"limit": "wide"}},
-        {"PowerSet": {"parts": ["Rotate"]}},
         {"PowerSet": {"parts": [[{"Rotate": {}}]]}},
         {"PowerSet": {"sizes": [0, "two"]}},
         {"Branch": {}},
@@ -145,3 +142,8 @@ def test_canonical_text_tells_values_apart():
 def test_canonical_text_refuses_what_json_has_not(value):
     with pytest.raises(ValueError, match="JSON"):
         canonical(value)
+
+
+@pytest.mark.parametrize("spec", ["Rotate", {"Rotate": None}, {"Rotate": {}}, {"Rotate": []}])
+def test_an_op_without_settings_may_be_its_name(spec):
+    assert from_spec(spec) == ops.Rotate()

@@ -1,0 +1,204 @@
+"""Recipes as files: YAML or JSON with a version, read without running anything, and answered by line when wrong."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kaleidoscope import registry
+from kaleidoscope.errors import RecipeError, did_you_mean
+from kaleidoscope.ops.base import Part
+from kaleidoscope.ops.combine import Branch, Combinator, PowerSet, as_recipe
+from kaleidoscope.recipe import from_spec, to_spec
+
+#: Of the file's form, under the key ``kaleidoscope``.
+RECIPE_VERSION = 1
+
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
+_Place = tuple[str | int, ...]
+_KEYS = ("kaleidoscope", "recipe")
+
+
+def load_recipe(path: str | os.PathLike[str], *, allow_functions: bool = False) -> Part:
+    """Read a recipe from a YAML or JSON file.
+
+    Parameters
+    ----------
+    path : str or path
+        A file such as ::
+
+            kaleidoscope: 1
+            recipe:                      # a list is a power set
+              - HorizontalFlip
+              - Rotate: {limit: 15}
+              - OneOf: [GaussianBlur, GaussNoise]
+    allow_functions : bool
+        Whether it may name functions to be imported (``Apply``). Reading it imports none.
+
+    Returns
+    -------
+    Op or combinator
+        What `kaleidoscope.augment` takes.
+
+    Raises
+    ------
+    RecipeError
+        With the file, the line and the place in it, and what was expected there.
+    """
+    name = os.fspath(path)
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the recipe {name}: {error}") from None
+    content, lines = _parse(text, name)
+    if not isinstance(content, Mapping) or set(content) != set(_KEYS):
+        keys = list(content) if isinstance(content, Mapping) else []
+        odd = next((str(key) for key in keys if key not in _KEYS), None)
+        hint = did_you_mean(odd, _KEYS) if odd else ""
+        raise RecipeError(f"{name}:1: expected the keys 'kaleidoscope' (the version) and 'recipe', got {keys}.{hint}")
+    version = content["kaleidoscope"]
+    if type(version) is not int or version < 1:
+        raise RecipeError(f"{name}:{lines['kaleidoscope',]}: expected the version {RECIPE_VERSION}, got {version!r}")
+    if version > RECIPE_VERSION:
+        raise RecipeError(
+            f"{name}:{lines['kaleidoscope',]}: this recipe is of version {version}, and this Kaleidoscope reads up to "
+            f"{RECIPE_VERSION}: upgrade it"
+        )
+    recipe = content["recipe"]
+    if not isinstance(recipe, list):
+        return _read(recipe, ("recipe",), lines, name, allow_functions=allow_functions)
+    parts = [
+        _read(part, ("recipe", index), lines, name, allow_functions=allow_functions)
+        for index, part in enumerate(recipe)
+    ]
+    return PowerSet(*parts)
+
+
+def dump_recipe(ops: Any, path: str | os.PathLike[str]) -> None:
+    """Write a recipe to a file: JSON if its name ends in ``.json``, else YAML.
+
+    Parameters
+    ----------
+    ops : list, op or combinator
+        What `kaleidoscope.augment` takes.
+    path : str or path
+        The file; it is replaced.
+    """
+    recipe = as_recipe(ops)
+    power_set = isinstance(recipe, PowerSet) and recipe.sizes is None
+    body = [_short(to_spec(p)) for p in recipe.parts] if isinstance(recipe, PowerSet) and power_set else to_spec(recipe)
+    content = {"kaleidoscope": RECIPE_VERSION, "recipe": body}
+    if os.fspath(path).endswith(".json"):
+        text = json.dumps(content, indent=2) + "\n"
+    else:
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+    Path(path).write_text(text, "utf-8")
+
+
+def _short(spec: dict[str, Any]) -> dict[str, Any] | str:
+    """Write an op without settings as its name alone."""
+    ((name, settings),) = spec.items()
+    return spec if settings else name
+
+
+def _read(spec: Any, place: _Place, lines: Mapping[_Place, int], name: str, *, allow_functions: bool) -> Part:
+    """Read one part; inner parts first, so that an error names the innermost place."""
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        ((kind, settings),) = spec.items()
+        inner: list[tuple[Any, _Place]] = []
+        if isinstance(settings, list):
+            inner = [(part, (*place, kind, index)) for index, part in enumerate(settings)]
+        elif isinstance(settings, Mapping):
+            parts, branches = settings.get("parts"), settings.get("branches")
+            if isinstance(parts, list):
+                inner = [(part, (*place, kind, "parts", index)) for index, part in enumerate(parts)]
+            if isinstance(branches, Mapping):
+                inner = [(part, (*place, kind, "branches", label)) for label, part in branches.items()]
+        for part, where in inner:
+            _read(part, where, lines, name, allow_functions=allow_functions)
+    try:
+        return from_spec(spec, allow_functions=allow_functions)
+    except RecipeError as error:
+        where = next(place[:end] for end in range(len(place), -1, -1) if place[:end] in lines)
+        dotted = ".".join(map(str, place))
+        raise RecipeError(f"{name}:{lines[where]}: {dotted}: {error.message}") from None
+
+
+def _parse(text: str, name: str) -> tuple[Any, dict[_Place, int]]:
+    """Return the plain values in a text, and the line of each place in it. JSON is YAML, too."""
+    lines: dict[_Place, int] = {}
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise RecipeError(f"{name}: anchors and aliases (& and *) are not read: write the part out")
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            content = _value(loader, node, (), lines, name) if node is not None else None
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{name}{line}: not YAML or JSON: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise RecipeError(f"{name}: nested too deeply") from None
+    return content, lines
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node, place: _Place, lines: dict[_Place, int], name: str) -> Any:
+    lines[place] = node.start_mark.line + 1
+    if node.tag not in _TAGS:
+        raise RecipeError(f"{name}:{lines[place]}: expected plain values, got one of the kind {node.tag}")
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, inner, (*place, index), lines, name) for index, inner in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if not isinstance(key, str) or key in found:
+                why = "is there twice" if isinstance(key, str) else "is no text"
+                raise RecipeError(f"{name}:{key_node.start_mark.line + 1}: the key {key!r} {why}")
+            found[key] = _value(loader, value_node, (*place, key), lines, name)
+        return found
+    return loader.construct_object(node, deep=True)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of recipe files, for editors; made from the ops that are installed."""
+    part = {"$ref": "#/$defs/part"}
+    kinds: list[dict[str, Any]] = [{"enum": registry.op_names()}]
+    for name in registry.op_names():
+        kind = registry.find_op(name)
+        known = [p for p in inspect.signature(kind).parameters if p not in {"part", "parts", "branches", "unnamed"}]
+        settings: dict[str, Any] = {setting: {} for setting in known}
+        several = issubclass(kind, Combinator) and name not in {"Branch", "Split"}
+        if several:
+            settings["parts"] = {"type": "array", "items": part}
+        if issubclass(kind, Branch):
+            settings["branches"] = {"type": "object", "additionalProperties": part}
+        forms: list[dict[str, Any]] = [
+            {"type": "null"},
+            {"type": "object", "properties": settings, "additionalProperties": False},
+        ]
+        if several:
+            forms.append({"type": "array", "items": part})
+        named = {"type": "object", "properties": {name: {"anyOf": forms}}, "required": [name]}
+        kinds.append({**named, "additionalProperties": False})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Kaleidoscope recipe",
+        "type": "object",
+        "properties": {
+            "kaleidoscope": {"const": RECIPE_VERSION},
+            "recipe": {"anyOf": [{"type": "array", "items": part}, part]},
+        },
+        "required": list(_KEYS),
+        "additionalProperties": False,
+        "$defs": {"part": {"anyOf": kinds}},
+    }
