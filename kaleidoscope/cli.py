@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kaleidoscope.errors import KaleidoscopeError
 
+_recipe = click.option(
+    "--recipe", "-r", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A recipe, YAML or JSON."
+)
+_functions = click.option(
+    "--allow-functions", is_flag=True, help="Let the recipe name functions of your own (Apply), and import them."
+)
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Another one gives other draws.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
-@click.group()
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kaleidoscope")
 def cli() -> None:
     """Make many images out of few."""
@@ -26,10 +39,183 @@ def demo(folder: Path) -> None:
     sys.exit(1 if report.failed else 0)
 
 
-def main() -> None:
+@cli.command()
+@click.argument("source")
+@click.argument("target")
+@_recipe
+@_functions
+@_seed
+@click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
+@click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
+@click.option("--on-error", type=click.Choice(["record", "raise"]), default="record", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Delete first what the manifest of TARGET lists.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster there, such as tcp://host:8786.")
+@click.option("--progress/--no-progress", default=None, help="A bar on stderr; by default in a terminal.")
+@_as_json
+def augment(source: str, target: str, **options: Any) -> None:
+    """Make the variants of the images in SOURCE (a folder, glob or file) and write them to TARGET.
+
+    What is there already is not made again; a run that was stopped goes on when the same command is repeated.
+    """
+    import kaleidoscope as ks
+
+    recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
+    views = ks.augment(ks.read_images(source), recipe, seed=options["seed"], on_error=options["on_error"])
+    written = views.write(target, format=options["format"], quality=options["quality"], overwrite=options["overwrite"])
+    with _cluster(options["scheduler"]):
+        try:
+            report = written.compute(progress=options["progress"])
+        except KeyboardInterrupt:
+            click.echo("\nStopped. What is done stays; the same command goes on from there.", err=True)
+            sys.exit(130)
+    _show(report, as_json=options["as_json"])
+    sys.exit(1 if report.failed else 0)
+
+
+@cli.command()
+@_recipe
+@_functions
+@_as_json
+def explain(recipe: Path, *, allow_functions: bool, as_json: bool) -> None:
+    """Show the variants a recipe makes, and what each takes."""
+    from kaleidoscope.plan import make_plan
+    from kaleidoscope.recipe_files import load_recipe
+    from kaleidoscope.tree import grow
+
+    plan = make_plan(grow(load_recipe(recipe, allow_functions=allow_functions)))
+    if as_json:
+        click.echo(json.dumps({"variants": plan.tree.variants, "applications": dict(plan.applications)}))
+    else:
+        click.echo(plan.explain())
+
+
+@cli.command()
+@click.argument("source")
+@click.argument("sheet", type=click.Path(dir_okay=False, path_type=Path))
+@_recipe
+@_functions
+@_seed
+@click.option("--images", "-n", type=int, default=4, show_default=True, help="How many, from the first.")
+@click.option("--variants", type=int, default=8, show_default=True, help="Of each, spread over the tree.")
+def preview(source: str, sheet: Path, **options: Any) -> None:
+    """Draw some variants of the first images in SOURCE as a contact sheet: SHEET, a PNG."""
+    import kaleidoscope as ks
+
+    recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
+    views = ks.augment(ks.read_images(source), recipe, seed=options["seed"])
+    click.echo(views.preview(options["images"], variants=options["variants"]).save(sheet))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@_as_json
+def ops(name: str | None, *, as_json: bool) -> None:
+    """List the ops and combinators there are, or describe the one called NAME."""
+    import inspect
+
+    from kaleidoscope import registry
+
+    if name is not None:
+        kind = registry.find_op(name)
+        click.echo(f"{name}{inspect.signature(kind)}\n\n{inspect.getdoc(kind)}")
+        return
+    found = {each: (inspect.getdoc(registry.find_op(each)) or "").partition("\n")[0] for each in registry.op_names()}
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for each, summary in found.items():
+        click.echo(f"{each:<{width}}  {summary}")
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("output")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--source", help="Where the input lies now: its URL, or the folder it is in.")
+@click.option("--allow-functions", is_flag=True, help="Let the manifest name functions (Apply), and import them.")
+def replay(target: str, output: str, file: Path, *, source: str | None, allow_functions: bool) -> None:
+    """Make OUTPUT, a name in the manifest of TARGET, again; write it to FILE (its extension says the format)."""
+    import kaleidoscope as ks
+    from kaleidoscope.codecs import Encoder
+    from kaleidoscope.errors import RecipeError
+
+    rows = ks.read_manifest(target)
+    found = rows[rows["output"] == output].compute()
+    if found.empty:
+        raise RecipeError(f"the manifest of {target} has no output {output!r}")
+    pixels = ks.replay(found.iloc[0], source, allow_functions=allow_functions)
+    file.write_bytes(Encoder(file.suffix.lstrip(".")).encode(pixels))
+    click.echo(file)
+
+
+@cli.command()
+@click.argument("target")
+@_as_json
+def report(target: str, *, as_json: bool) -> None:
+    """Say from the manifest of TARGET what there is and what failed."""
+    import kaleidoscope as ks
+
+    rows = ks.read_manifest(target)[["key", "status", "bytes", "step", "error"]].compute()
+    done, failed = rows[rows["status"] == "ok"], rows[rows["status"] != "ok"]
+    errors = failed.groupby(["step", "error"], dropna=False).size().sort_values(ascending=False)
+    found = {
+        "inputs": int(rows["key"].nunique()),
+        "outputs": len(done),
+        "failed": int(failed["key"].nunique()),
+        "bytes": int(done["bytes"].sum()),
+        "errors": [{"step": step, "error": error, "variants": int(n)} for (step, error), n in errors.items()],
+    }
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for name in ("inputs", "outputs", "failed", "bytes"):
+            click.echo(f"{name:>8}  {found[name]:,}")
+        for each in found["errors"]:  # type: ignore[attr-defined]
+            click.echo(f"{each['variants']:>8,} x {each['step']}: {each['error']}")
+    sys.exit(1 if len(failed) else 0)
+
+
+@cli.command()
+def info() -> None:
+    """Print the versions that a bug report needs."""
+    from dask.system import CPU_COUNT
+
+    from kaleidoscope.job import environment
+
+    click.echo(f"{environment()}, {CPU_COUNT} cores")
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[None]:
+    """Use the cluster at an address, if one was given."""
+    if address is None:
+        yield
+        return
+    from distributed import Client
+
+    from kaleidoscope.errors import ResourceError
+
+    try:
+        client = Client(address, timeout=5)
+    except (OSError, ValueError) as error:
+        raise ResourceError(f"there is no Dask scheduler at {address}: {error}") from None
+    with client:
+        yield
+
+
+def _show(report: Any, *, as_json: bool) -> None:
+    if not as_json:
+        click.echo(report)
+        return
+    names = ("url", "inputs", "outputs", "skipped", "failed", "bytes", "seconds", "counts")
+    click.echo(json.dumps({name: getattr(report, name) for name in names}))
+
+
+def main(run: Callable[[], None] = cli) -> None:
     """Run the command line; errors of ours are one line on stderr, not a traceback."""
     try:
-        cli()
+        run()
     except KaleidoscopeError as error:
         click.echo(f"kaleidoscope: {error}", err=True)
         sys.exit(2)

@@ -1,0 +1,164 @@
+"""Every subcommand, run as a user runs it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+import kaleidoscope as ks
+from kaleidoscope import ops
+
+
+def run(*words, cwd, ok=(0,), **kwargs):
+    done = subprocess.run(
+        [sys.executable, "-m", "kaleidoscope", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        **kwargs,
+    )
+    assert done.returncode in ok, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder with two photographs and a recipe."""
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), pixels)
+    ks.dump_recipe([ops.HorizontalFlip(), ops.Rotate(limit=15)], tmp_path / "recipe.yaml")
+    return tmp_path
+
+
+def test_augment_writes_reports_and_resumes(work):
+    first = run("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png", cwd=work)
+    assert "outputs  8" in first.stdout
+    assert len(list((work / "out").glob("*.png"))) == 8
+    again = run("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png", "--json", cwd=work)
+    found = json.loads(again.stdout)
+    assert (found["outputs"], found["skipped"], found["failed"]) == (0, 8, 0)
+
+
+def test_augment_with_a_broken_image_exits_with_1_and_report_says_why(work):
+    (work / "photos" / "bad.jpg").write_text("no image")
+    run("augment", "photos", "out", "-r", "recipe.yaml", cwd=work, ok=(1,))
+    found = run("report", "out", "--json", cwd=work, ok=(1,))
+    assert json.loads(found.stdout)["failed"] == 1
+    assert "decode" in run("report", "out", cwd=work, ok=(1,)).stdout
+
+
+def test_augment_on_error_raise_stops_with_one_line(work):
+    (work / "photos" / "bad.jpg").write_text("no image")
+    done = run("augment", "photos", "out", "-r", "recipe.yaml", "--on-error", "raise", cwd=work, ok=(2,))
+    assert done.stderr.startswith("kaleidoscope: bad.jpg: decode:")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("augment", "nowhere", "out", "-r", "recipe.yaml"), "there is nothing there"),
+        (("augment", "photos", "photos/out", "-r", "recipe.yaml"), "lies in, the source"),
+        (("augment", "photos", "out", "-r", "none.yaml"), "cannot read the recipe"),
+        (("augment", "photos", "out"), "Missing option '--recipe'"),
+        (("augment", "photos", "out", "-r", "recipe.yaml", "--format", "gif"), "expected one of the formats"),
+        (("augment", "photos", "out", "-r", "recipe.yaml", "--scheduler", "tcp://127.0.0.1:9"), "no Dask scheduler"),
+        (("report", "photos"), "no manifest"),
+        (("ops", "Rotat"), "Did you mean 'Rotate'"),
+        (("nonsense",), "No such command"),
+    ],
+)
+def test_bad_usage_is_one_answer_and_exit_code_2(work, words, message):
+    assert message in run(*words, cwd=work, ok=(2,)).stderr
+
+
+def test_augment_on_a_cluster(work):
+    with ks.cluster.local(workers=1, dashboard=False) as cluster:
+        done = run(
+            "augment",
+            "photos",
+            "out",
+            "-r",
+            "recipe.yaml",
+            "--scheduler",
+            cluster.scheduler_address,
+            "--json",
+            cwd=work,
+        )
+    assert json.loads(done.stdout)["outputs"] == 8
+
+
+def test_explain(work):
+    assert "4 variants of each image" in run("explain", "-r", "recipe.yaml", cwd=work).stdout
+    found = json.loads(run("explain", "-r", "recipe.yaml", "--json", cwd=work).stdout)
+    assert found["variants"] == ["original", "hflip", "hflip-rotate", "rotate"]
+
+
+def test_preview(work):
+    run("preview", "photos", "sheet.png", "-r", "recipe.yaml", "-n", 1, cwd=work)
+    assert cv2.imread(str(work / "sheet.png")) is not None
+
+
+def test_ops(work):
+    assert "Rotate" in run("ops", cwd=work).stdout
+    assert "limit" in run("ops", "Rotate", cwd=work).stdout
+    assert json.loads(run("ops", "--json", cwd=work).stdout)["Rotate"]
+
+
+def test_replay_makes_an_output_again(work):
+    run("augment", "photos", "out", "-r", "recipe.yaml", "--format", "png", cwd=work)
+    run("replay", "out", "1__hflip-rotate.png", "again.png", cwd=work)
+    assert (work / "again.png").read_bytes() == (work / "out" / "1__hflip-rotate.png").read_bytes()
+    shutil.move(work / "photos", work / "moved")
+    run("replay", "out", "1__rotate.png", "moved.png", "--source", "moved", cwd=work)
+    assert (work / "moved.png").read_bytes() == (work / "out" / "1__rotate.png").read_bytes()
+    assert "has no output" in run("replay", "out", "none.png", "x.png", cwd=work, ok=(2,)).stderr
+
+
+def test_info_names_versions(work):
+    assert "opencv-python" in run("info", cwd=work).stdout
+
+
+@pytest.mark.parametrize("command", ["", "augment", "demo", "explain", "preview", "ops", "replay", "report", "info"])
+def test_help_is_there(work, command):
+    words = [command, "--help"] if command else ["--help"]
+    assert "Usage:" in run(*words, cwd=work).stdout
+
+
+def test_completion_of_the_shell(work):
+    environment = {**os.environ, "_KALEIDOSCOPE_COMPLETE": "bash_source"}
+    command = [shutil.which("kaleidoscope", path=os.path.dirname(sys.executable)) or "kaleidoscope"]  # noqa: PTH120
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=work)
+    assert "complete" in done.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_repeated_it_goes_on(work, how):
+    for number in range(2, 40):
+        shutil.copy(work / "photos" / "0.png", work / "photos" / f"{number}.png")
+    ks.dump_recipe([ops.HorizontalFlip(), *[ops.GaussNoise()] * 5], work / "recipe.yaml")
+    words = [sys.executable, "-m", "kaleidoscope", "augment", "photos", "out", "-r", "recipe.yaml", "--format", "png"]
+    with subprocess.Popen(words, cwd=work, stderr=subprocess.PIPE, text=True) as child:
+        parts = work / "out" / "_kaleidoscope" / "manifest"
+        while child.poll() is None and len(list(parts.glob("*"))) < 2:
+            time.sleep(0.01)
+        child.send_signal(how)
+        said = child.communicate(timeout=60)[1]
+    if how == signal.SIGINT:
+        assert child.returncode == 130
+        assert "the same command goes on" in said
+        assert "Traceback" not in said
+    done = run(*words[3:], "--json", cwd=work)
+    found = json.loads(done.stdout)
+    assert found["skipped"] > 0
+    assert found["outputs"] + found["skipped"] == 40 * 64
