@@ -1,4 +1,4 @@
-"""Affine maps that interpolate: rotation."""
+"""Affine maps that interpolate: rotation, and all of them at once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kaleidoscope.record import Frame
-
-# In the order of OpenCV's integers 0, 1, 2, ..., which are accepted too.
-INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos4")
-BORDER_MODES = ("constant", "replicate", "reflect", "wrap", "reflect_101")
-
 
 @op
 class Rotate(Geometric):
@@ -83,9 +78,8 @@ class Rotate(Geometric):
             symmetric=True,
             expected="degrees: a number x for (-x, x), or a pair (least, greatest)",
         )
-        fields.choice(self, "interpolation", INTERPOLATIONS, aliases=dict(enumerate(INTERPOLATIONS)))
-        fields.choice(self, "border_mode", BORDER_MODES, aliases=dict(enumerate(BORDER_MODES)))
-        fields.fill(self, "fill")
+        fields.interpolation(self)
+        fields.border(self)
         fields.flag(self, "crop_border")
 
     @property
@@ -110,15 +104,7 @@ class Rotate(Geometric):
         OpError
             If `fill` has a value for each channel, but of another number of channels, or more than pixels can have.
         """
-        if isinstance(self.fill, tuple) and len(self.fill) != frame.channels:
-            raise OpError(
-                f"Rotate(fill={self.fill!r}): expected one number or one for each of the {frame.channels} "
-                f"channels of {frame}, got {len(self.fill)}"
-            )
-        if np.max(self.fill) > frame.max_value:
-            raise OpError(
-                f"Rotate(fill={self.fill!r}): expected at most {frame.max_value:g}, the most of {frame.dtype}"
-            )
+        fields.refuse_fill(self, self.fill, frame)
         if not self.crop_border:
             return frame
         width, height = _borderless(frame.width, frame.height, params["angle"])

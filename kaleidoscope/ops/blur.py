@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from kaleidoscope.ops import fields
-from kaleidoscope.ops.base import Op, Params, into, op
+from kaleidoscope.ops.base import Op, Params, op
+from kaleidoscope.ops.channels import by_groups
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -88,13 +89,8 @@ class GaussianBlur(Op):
         sigma, ksize = params["sigma"], params["ksize"]
         if sigma == 0 or ksize == 1:
             np.copyto(out, src)
-        elif src.shape[2] <= 4:
-            into(out, _smooth(src, sigma, ksize, out))
         else:
-            # OpenCV refuses more than 128 channels, and is tuned for up to four.
-            for first in range(0, src.shape[2], 4):
-                some = np.ascontiguousarray(src[..., first : first + 4])
-                out[..., first : first + 4] = _smooth(some, sigma, ksize, np.empty_like(some)).reshape(some.shape)
+            by_groups(lambda some, made, _: _smooth(some, sigma, ksize, made), src, out)
         if out.dtype == np.float32:
             np.clip(out, 0, 1, out=out)  # the weights add up to 1 but for rounding
 
