@@ -162,6 +162,7 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
         raise OpError(f"OpenCV warps images of at most {MAX_SIDE} pixels a side, got {Frame.of(src)}")
     channels = src.shape[2]
     fill = resampling.fill if isinstance(resampling.fill, tuple) else (resampling.fill,) * channels
+
     def warp_some(some: NDArray[Any], made: NDArray[Any], which: slice) -> NDArray[Any]:
         return cv2.warpAffine(
             some,

@@ -106,3 +106,87 @@ def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> N
     exact = cv2.addWeighted(src, 1.0, src, 0.0, 0.0, dtype=cv2.CV_32F)
     smooth = cv2.sepFilter2D(exact, -1, weights, weights, borderType=border)
     return cv2.addWeighted(smooth, 1.0, smooth, 0.0, 0.0, dst=out, dtype=cv2.CV_16U)
+
+
+@op
+class MedianBlur(Op):
+    """Replace each value by the median of the square around it, of a size drawn evenly from the odd ones of a range.
+
+    The median of ksize x ksize values of the channel, exact for every dtype; beyond the border the outermost pixels
+    are repeated (``replicate``). Any number of channels, alpha included: its edges move with the picture's.
+
+    OpenCV finds medians of any size for ``uint8``, and up to 5 x 5 for ``uint16`` and ``float32``. Larger ones
+    of these are sorted out by NumPy: 7 x 7 of 512 x 512 x 3 takes 0.1 to 0.2 s instead of 5 ms, 21 x 21 about a second.
+
+    Parameters
+    ----------
+    blur_limit : int or (int, int), pixels
+        The least and the greatest kernel size, each odd and at least 3; a single number x stands for (3, x).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> speck = np.array([[[10], [255], [30], [40]]], dtype="uint8")
+    >>> out = np.empty_like(speck)
+    >>> ops.MedianBlur().kernel(speck, {"ksize": 3}, out)
+    >>> out.ravel().tolist()
+    [10, 30, 40, 40]
+    """
+
+    blur_limit: int | tuple[int, int] = (3, 7)
+
+    short_name = "median"
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises
+        ------
+        RecipeError
+            If it is not one of odd sizes from 3.
+        """
+        expected = "odd kernel sizes in pixels, at least 3: a number x for (3, x), or a pair (least, greatest)"
+        given = self.blur_limit
+        fields.pair(self, "blur_limit", start=3, low=3, whole=True, expected=expected)
+        if any(end % 2 == 0 for end in self._sizes):
+            raise fields.refuse(self, "blur_limit", given, expected)
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return cast("tuple[int, int]", self.blur_limit)
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``ksize``, in pixels."""
+        least, greatest = self._sizes
+        return {"ksize": least + 2 * int(rng.integers((greatest - least) // 2 + 1))}
+
+    def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
+        """Fill `out` with the medians of `src`, shape (H, W, C)."""
+        ksize = params["ksize"]
+        if src.dtype == np.uint8 or ksize <= _MEDIAN_OF_ANY_DTYPE:
+            by_groups(lambda some, made, _: cv2.medianBlur(some, ksize, dst=made), src, out)
+        else:
+            for channel in range(src.shape[2]):
+                _sort_out(np.ascontiguousarray(src[..., channel]), ksize, out[..., channel])
+
+
+#: ``cv2.medianBlur`` takes uint16 and float32 up to this size.
+_MEDIAN_OF_ANY_DTYPE = 5
+#: Values that are sorted at a time: 16 MiB of float32.
+_SORTED_AT_ONCE = 2**22
+
+
+def _sort_out(src: NDArray[Any], ksize: int, out: NDArray[Any]) -> None:
+    """Fill `out`, shape (H, W), with the medians of `src`, a part at a time."""
+    margin, area = ksize // 2, ksize * ksize
+    padded = cv2.copyMakeBorder(src, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    squares = np.lib.stride_tricks.sliding_window_view(padded, (ksize, ksize))
+    width = min(src.shape[1], max(1, _SORTED_AT_ONCE // area))
+    rows = max(1, _SORTED_AT_ONCE // (area * width))
+    for top in range(0, src.shape[0], rows):
+        for left in range(0, src.shape[1], width):
+            here = np.s_[top : top + rows, left : left + width]
+            values = squares[here].reshape(*out[here].shape, area)  # a copy: it is sorted in place
+            values.partition(area // 2, axis=-1)
+            out[here] = values[..., area // 2]

@@ -214,6 +214,24 @@ def whole(part: Part, name: str, *, expected: str, low: int) -> None:
     set_field(part, name, int(value))
 
 
+def counts(part: Part, name: str, *, sizes: Sequence[int], expected: str) -> None:
+    """Check a field that is a whole number of at least 0, or a list of them of one of the `sizes`.
+
+    Raises
+    ------
+    RecipeError
+        If it is neither.
+    """
+    value = getattr(part, name)
+    several = value if isinstance(value, list | tuple) else (value,)
+    if (several is value and len(several) not in sizes) or any(
+        not _is_number(one) or one != int(one) or one < 0 for one in several
+    ):
+        raise refuse(part, name, value, expected)
+    whole_ones = tuple(map(int, several))
+    set_field(part, name, whole_ones if several is value else whole_ones[0])
+
+
 def flag(part: Part, name: str) -> None:
     """Check a field that is True or False.
 
