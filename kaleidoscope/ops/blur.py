@@ -92,7 +92,8 @@ class GaussianBlur(Op):
         else:
             by_groups(lambda some, made, _: _smooth(some, sigma, ksize, made), src, out)
         if out.dtype == np.float32:
-            np.clip(out, 0, 1, out=out)  # the weights add up to 1 but for rounding
+            # The weights add up to 1 but for rounding; normalized pixels keep their own range.
+            np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
 
 
 def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> NDArray[Any]:
@@ -187,6 +188,6 @@ def _sort_out(src: NDArray[Any], ksize: int, out: NDArray[Any]) -> None:
     for top in range(0, src.shape[0], rows):
         for left in range(0, src.shape[1], width):
             here = np.s_[top : top + rows, left : left + width]
-            values = squares[here].reshape(*out[here].shape, area)  # a copy: it is sorted in place
+            values = squares[here].copy().reshape(*out[here].shape, area)  # not src's own: it is sorted in place
             values.partition(area // 2, axis=-1)
             out[here] = values[..., area // 2]
