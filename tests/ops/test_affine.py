@@ -243,6 +243,14 @@ class TestAffine:
             assert ends.max() - ends.min() > size - 1 - 1e-5 or size == 1
             assert ends.min() + ends.max() == pytest.approx(size - 1, abs=1e-6)  # in the middle
 
+    @pytest.mark.parametrize(
+        ("angle", "size"), [(90.0, (57, 31)), (180.0, (31, 57)), (270.0, (57, 31)), (-90.0, (57, 31))]
+    )
+    def test_fit_output_of_quarter_turns_adds_no_pixel(self, angle, size):
+        op = ops.Affine(fit_output=True)
+        out = op.out_frame(Frame(31, 57, 3, "uint8"), {**STILL, "rotate": angle})
+        assert (out.height, out.width) == size
+
     def test_fit_output_of_twice_the_size_loses_nothing(self, make_pixels, apply):
         src = make_pixels((5, 7, 3))
         params = {**STILL, "scale": [2.0, 2.0], "translate": [100, 100]}
