@@ -12,6 +12,7 @@ import numpy as np
 
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Geometric, Op, Params, Resampling, into
+from kaleidoscope.ops.channels import by_groups
 from kaleidoscope.ops.choose import Choice
 from kaleidoscope.record import Frame
 
@@ -34,8 +35,6 @@ BORDER = {
 }
 #: ``cv2.remap``, which warps go through, keeps coordinates in 16 bits.
 MAX_SIDE = 32767
-#: OpenCV warps at most this many channels at once.
-_CHANNELS_AT_ONCE = 4
 #: Buffers that are kept, unless more are in use: the main job's six ops take one each and the encoder one. With the
 #: image itself that is 8 alive.
 MOST_BUFFERS = 7
@@ -163,43 +162,32 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
         raise OpError(f"OpenCV warps images of at most {MAX_SIDE} pixels a side, got {Frame.of(src)}")
     channels = src.shape[2]
     fill = resampling.fill if isinstance(resampling.fill, tuple) else (resampling.fill,) * channels
-    parts = _channel_groups(channels)
-    whole = len(parts) == 1
-    for part in parts:
-        target = out if whole else np.empty((*out.shape[:2], len(fill[part])), out.dtype)
-        done = cv2.warpAffine(
-            src if whole else np.ascontiguousarray(src[..., part]),
+
+    def warp_some(some: NDArray[Any], made: NDArray[Any], which: slice) -> NDArray[Any]:
+        return cv2.warpAffine(
+            some,
             matrix[:2],
             (out.shape[1], out.shape[0]),
-            dst=target,
+            dst=made,
             flags=INTERPOLATION[resampling.interpolation],
             borderMode=BORDER[resampling.border_mode],
-            borderValue=fill[part],
+            borderValue=fill[which],
         )
-        into(target, done)
-        if not whole:
-            out[..., part] = target
+
+    by_groups(warp_some, src, out)
     if out.dtype == np.float32 and resampling.interpolation in {"cubic", "lanczos4"}:
         # They overshoot at edges, which integers saturate by themselves; normalized pixels keep their own range.
         np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
-
-
-def _channel_groups(channels: int) -> list[slice]:
-    """Return which channels are warped together: as many as OpenCV takes, but not two.
-
-    Two it warps to a 32nd of a pixel only, other numbers exactly: the result would depend on how many there are.
-    """
-    groups = [slice(first, min(first + _CHANNELS_AT_ONCE, channels)) for first in range(0, channels, _CHANNELS_AT_ONCE)]
-    last = groups[-1]
-    if last.stop - last.start == 2:
-        groups[-1:] = [slice(last.start, last.start + 1), slice(last.start + 1, last.stop)]
-    return groups
 
 
 #: OpenCV has no more channels than these.
 _FLIPPED_CHANNELS = 128
 #: ``cv2.flip``'s code for which axes run backwards: (across, down).
 _FLIP_CODE = {(-1, 1): 1, (1, -1): 0, (-1, -1): -1}
+#: OpenCV transposes no more channels than these.
+_TRANSPOSED_CHANNELS = 4
+#: ``cv2.rotate``'s code for the signs that remain after a transposition: (across, down).
+_TURN_CODE = {(-1, 1): cv2.ROTATE_90_CLOCKWISE, (1, -1): cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 def _permute(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[Any]) -> None:
@@ -213,5 +201,9 @@ def _permute(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[Any]) 
         into(out, cv2.flip(src, _FLIP_CODE[a, d], dst=out))  # 20 times as fast as a reversed copy by NumPy
     elif b == c == 0:
         np.copyto(out, src[::d, ::a])
+    elif (b, c) in _TURN_CODE and src.shape[2] <= _TRANSPOSED_CHANNELS:
+        into(out, cv2.rotate(src, _TURN_CODE[b, c], dst=out))  # a tenth of the time of NumPy, as is the next
+    elif (b, c) == (1, 1) and src.shape[2] <= _TRANSPOSED_CHANNELS:
+        into(out, cv2.transpose(src, dst=out))
     else:
         np.copyto(out, src.transpose(1, 0, 2)[::c, ::b])

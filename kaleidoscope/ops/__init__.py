@@ -8,9 +8,11 @@ from kaleidoscope import registry
 from kaleidoscope.errors import RecipeError
 
 if TYPE_CHECKING:
+    from kaleidoscope.ops.affine import Affine as Affine
     from kaleidoscope.ops.affine import Rotate as Rotate
     from kaleidoscope.ops.apply import Apply as Apply
     from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
+    from kaleidoscope.ops.blur import MedianBlur as MedianBlur
     from kaleidoscope.ops.choose import OneOf as OneOf
     from kaleidoscope.ops.choose import SomeOf as SomeOf
     from kaleidoscope.ops.choose import Sometimes as Sometimes
@@ -20,8 +22,16 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.combine import PowerSet as PowerSet
     from kaleidoscope.ops.combine import Repeat as Repeat
     from kaleidoscope.ops.combine import Sequential as Sequential
+    from kaleidoscope.ops.crop import CenterCrop as CenterCrop
+    from kaleidoscope.ops.crop import Pad as Pad
+    from kaleidoscope.ops.crop import RandomCrop as RandomCrop
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
+    from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
+    from kaleidoscope.ops.flip import Transpose as Transpose
+    from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
+    from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.size import Resize as Resize
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
 

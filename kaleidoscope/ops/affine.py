@@ -1,4 +1,4 @@
-"""Affine maps that interpolate: rotation."""
+"""Affine maps that interpolate: rotation, and all of them at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kaleidoscope.record import Frame
-
-# In the order of OpenCV's integers 0, 1, 2, ..., which are accepted too.
-INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos4")
-BORDER_MODES = ("constant", "replicate", "reflect", "wrap", "reflect_101")
 
 
 @op
@@ -83,9 +79,8 @@ class Rotate(Geometric):
             symmetric=True,
             expected="degrees: a number x for (-x, x), or a pair (least, greatest)",
         )
-        fields.choice(self, "interpolation", INTERPOLATIONS, aliases=dict(enumerate(INTERPOLATIONS)))
-        fields.choice(self, "border_mode", BORDER_MODES, aliases=dict(enumerate(BORDER_MODES)))
-        fields.fill(self, "fill")
+        fields.interpolation(self)
+        fields.border(self)
         fields.flag(self, "crop_border")
 
     @property
@@ -110,15 +105,7 @@ class Rotate(Geometric):
         OpError
             If `fill` has a value for each channel, but of another number of channels, or more than pixels can have.
         """
-        if isinstance(self.fill, tuple) and len(self.fill) != frame.channels:
-            raise OpError(
-                f"Rotate(fill={self.fill!r}): expected one number or one for each of the {frame.channels} "
-                f"channels of {frame}, got {len(self.fill)}"
-            )
-        if np.max(self.fill) > frame.max_value:
-            raise OpError(
-                f"Rotate(fill={self.fill!r}): expected at most {frame.max_value:g}, the most of {frame.dtype}"
-            )
+        fields.refuse_fill(self, self.fill, frame)
         if not self.crop_border:
             return frame
         width, height = _borderless(frame.width, frame.height, params["angle"])
@@ -162,3 +149,181 @@ def _borderless(width: int, height: int, angle: float) -> tuple[int, int]:
         min(width, max(1, math.floor(a + 1e-6))),
         min(height, max(1, math.floor(b + 1e-6))),
     )
+
+
+#: The longest side that is worth a warp: OpenCV keeps its coordinates in 16 bits.
+_LONGEST = 32767
+
+
+@op
+class Affine(Geometric):
+    """Scale, rotate, shear and shift, in this order and about the image's centre, each by a draw of its own.
+
+    With the centre c = ((width - 1) / 2, (height - 1) / 2) and y pointing down, the pixel at p moves to ::
+
+        p' = c + translate + K @ R @ S @ (p - c)
+
+        S = [[scale_x, 0], [0, scale_y]]
+        R = [[cos(rotate), sin(rotate)], [-sin(rotate), cos(rotate)]]
+        K = [[1, -tan(shear_x)], [-tan(shear_y), 1]]
+
+    Any dtype and number of channels. Neighbours of equal interpolation, border and fill are one warp.
+
+    Parameters
+    ----------
+    scale : float, (float, float), a pair of them or a mapping; factors above 0
+        A number x stands for (x, x), a range is drawn from for each axis anew. Axes of their own:
+        ``{"x": (0.8, 1.2), "y": 1.0}``, or ``((0.8, 1.2), (1.0, 1.0))``, which is how it is kept. An axis that a
+        mapping leaves out stays as it is. The same holds for the next two and for `shear`.
+    translate_percent : as scale, or None; fractions of the width (x) and of the height (y)
+        What is drawn is cut to whole pixels, towards 0. Positive is right and down.
+    translate_px : as scale, or None; whole pixels
+        Instead of `translate_percent`.
+    rotate : float or (float, float), degrees
+        A number x stands for (x, x). Positive is counter-clockwise.
+    shear : as scale; degrees in (-90, 90)
+    interpolation : {"linear", "nearest", "cubic", "area", "lanczos4"}
+        How values between pixels are made. OpenCV's integers are accepted.
+    fit_output : bool
+        Make the frame the smallest that holds the whole outcome, in its middle; `translate` is without effect.
+    keep_ratio : bool
+        One scale for both axes.
+    balanced_scale : bool
+        Reduce as often as enlarge: half of the draws from the part of `scale` below 1, half from that above.
+    border_mode : {"constant", "replicate", "reflect", "wrap", "reflect_101"}
+        What lies beyond the border. OpenCV's integers are accepted.
+    fill : float or tuple of float, in the pixels' own range
+        The value beyond the border (``constant`` only): one for all channels, or one for each.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> frame = Frame(height=101, width=201, channels=3, dtype="uint8")
+    >>> drawn = {"scale": [2.0, 1.0], "translate": [0, 5], "rotate": 0.0, "shear": [0.0, 0.0]}
+    >>> (ops.Affine(scale={"x": 2}, translate_px={"y": 5}).matrix(frame, drawn) @ [110, 50, 1]).tolist()
+    [120.0, 55.0, 1.0]
+    >>> print(ops.Affine(fit_output=True).out_frame(frame, drawn))
+    402x101x3 uint8
+    """
+
+    scale: fields.Axes = (1.0, 1.0)
+    translate_percent: fields.Axes | None = None
+    translate_px: fields.Axes | None = None
+    rotate: fields.Range = (0.0, 0.0)
+    shear: fields.Axes = (0.0, 0.0)
+    interpolation: str | int = "linear"
+    fit_output: bool = False
+    keep_ratio: bool = False
+    balanced_scale: bool = False
+    border_mode: str | int = "constant"
+    fill: float | tuple[float, ...] = 0.0
+
+    short_name = "affine"
+
+    def __post_init__(self) -> None:
+        """Check the fields, and store names instead of OpenCV's integers.
+
+        Raises
+        ------
+        RecipeError
+            If a field is not what it should be, or two exclude each other.
+        """
+        ways = "a number, a pair (least, greatest), or a mapping of 'x' and 'y' to these"
+        # The least number above 0 stands for "above 0"; the greatest below 90 likewise.
+        fields.axes(self, "scale", rest=1.0, low=math.ulp(0.0), expected=f"factors above 0: {ways}")
+        if self.translate_percent is not None:
+            fields.axes(self, "translate_percent", rest=0.0, expected=f"fractions of the image's size: {ways}")
+        if self.translate_px is not None:
+            fields.axes(self, "translate_px", rest=0, whole=True, expected=f"whole pixels: {ways}")
+        fields.pair(self, "rotate", expected="degrees: a number, or a pair (least, greatest)")
+        steepest = math.nextafter(90, 0)
+        expected = f"degrees between -90 and 90: {ways}"
+        fields.axes(self, "shear", rest=0.0, low=-steepest, high=steepest, expected=expected)
+        fields.interpolation(self)
+        for name in ("fit_output", "keep_ratio", "balanced_scale"):
+            fields.flag(self, name)
+        fields.border(self)
+        if self.translate_percent is not None and self.translate_px is not None:
+            raise fields.refuse(self, "translate_px", self.translate_px, "None beside translate_percent: give one")
+        across, down = fields.per_axis(self.scale)
+        if self.keep_ratio and across != down:
+            raise fields.refuse(self, "scale", self.scale, "one range for both axes, as keep_ratio is True")
+
+    @property
+    def resampling(self) -> Resampling:
+        """How the warp interpolates."""
+        return Resampling(str(self.interpolation), str(self.border_mode), self.fill)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame: not if it is fitted to the outcome."""
+        return not self.fit_output
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``scale``, ``translate`` (pixels) and ``shear`` (degrees), each [x, y], and ``rotate`` (degrees)."""
+        scale = [self._draw_scale(rng, *ends) for ends in fields.per_axis(self.scale)]
+        translate = [0, 0]
+        if self.translate_px is not None:
+            translate = [int(rng.integers(int(a), int(b) + 1)) for a, b in fields.per_axis(self.translate_px)]
+        elif self.translate_percent is not None:
+            parts = [fields.draw(rng, ends) for ends in fields.per_axis(self.translate_percent)]
+            translate = [int(parts[0] * frame.width), int(parts[1] * frame.height)]
+        return {
+            "scale": [scale[0]] * 2 if self.keep_ratio else scale,
+            "translate": translate,
+            "rotate": fields.draw(rng, self.rotate),
+            "shear": [fields.draw(rng, ends) for ends in fields.per_axis(self.shear)],
+        }
+
+    def _draw_scale(self, rng: Generator, least: float, greatest: float) -> float:
+        if self.balanced_scale and least < 1 < greatest:
+            least, greatest = ((least, 1.0), (1.0, greatest))[int(rng.integers(2))]
+        return fields.draw(rng, (least, greatest))
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the same frame, or with `fit_output` the one that holds the outcome.
+
+        Raises
+        ------
+        OpError
+            If pixels cannot have the `fill`, if the shears press the image onto a line, or if the fitted frame
+            has a side of more than 32767 pixels.
+        """
+        fields.refuse_fill(self, self.fill, frame)
+        linear = _scaled_turned_sheared(params)
+        if abs(np.linalg.det(linear)) <= 1e-9 * np.sum(linear**2):
+            raise OpError(
+                f"Affine: expected a map that can be undone; shear={list(params['shear'])} and "
+                f"scale={list(params['scale'])} press the image onto a line: shear by other angles in x or y"
+            )
+        if not self.fit_output:
+            return frame
+        # The sides of the box around the outcome of a width x height box. Rounding must not add a pixel.
+        sides = np.ceil(np.abs(linear) @ [frame.width, frame.height] - 1e-6)
+        if max(sides) > _LONGEST:
+            raise OpError(
+                f"Affine(fit_output=True): expected an outcome of at most {_LONGEST} pixels a side, got "
+                f"{sides[0]:.0f}x{sides[1]:.0f} from {frame}: scale or shear less"
+            )
+        return replace(frame, height=max(1, int(sides[1])), width=max(1, int(sides[0])))
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the whole map, shape (3, 3): source to output, in pixels at pixel centres."""
+        out = self.out_frame(frame, params)
+        linear = _scaled_turned_sheared(params)
+        shift = [0, 0] if self.fit_output else params["translate"]
+        middle, target = [np.array([(one.width - 1) / 2, (one.height - 1) / 2]) for one in (frame, out)]
+        moved = np.eye(3)
+        moved[:2, :2] = linear
+        moved[:2, 2] = target + shift - linear @ middle
+        return moved
+
+
+def _scaled_turned_sheared(params: Params) -> NDArray[np.float64]:
+    """Return K @ R @ S of `Affine`, shape (2, 2)."""
+    turn = math.radians(params["rotate"])
+    across, down = (-math.tan(math.radians(angle)) for angle in params["shear"])
+    rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    done: NDArray[np.float64] = np.array([[1.0, across], [down, 1.0]]) @ rotation @ np.diag(params["scale"])
+    return done

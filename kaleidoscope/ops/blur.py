@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from kaleidoscope.ops import fields
-from kaleidoscope.ops.base import Op, Params, into, op
+from kaleidoscope.ops.base import Op, Params, op
+from kaleidoscope.ops.channels import by_groups
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -88,15 +89,11 @@ class GaussianBlur(Op):
         sigma, ksize = params["sigma"], params["ksize"]
         if sigma == 0 or ksize == 1:
             np.copyto(out, src)
-        elif src.shape[2] <= 4:
-            into(out, _smooth(src, sigma, ksize, out))
         else:
-            # OpenCV refuses more than 128 channels, and is tuned for up to four.
-            for first in range(0, src.shape[2], 4):
-                some = np.ascontiguousarray(src[..., first : first + 4])
-                out[..., first : first + 4] = _smooth(some, sigma, ksize, np.empty_like(some)).reshape(some.shape)
+            by_groups(lambda some, made, _: _smooth(some, sigma, ksize, made), src, out)
         if out.dtype == np.float32:
-            np.clip(out, 0, 1, out=out)  # the weights add up to 1 but for rounding
+            # The weights add up to 1 but for rounding; normalized pixels keep their own range.
+            np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
 
 
 def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> NDArray[Any]:
@@ -110,3 +107,88 @@ def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> N
     exact = cv2.addWeighted(src, 1.0, src, 0.0, 0.0, dtype=cv2.CV_32F)
     smooth = cv2.sepFilter2D(exact, -1, weights, weights, borderType=border)
     return cv2.addWeighted(smooth, 1.0, smooth, 0.0, 0.0, dst=out, dtype=cv2.CV_16U)
+
+
+@op
+class MedianBlur(Op):
+    """Replace each value by the median of the square around it, of a size drawn evenly from the odd ones of a range.
+
+    The median of ksize x ksize values of the channel, exact for every dtype; beyond the border the outermost pixels
+    are repeated (``replicate``). Any number of channels, alpha included: its edges move with the picture's.
+
+    OpenCV finds medians of any size for ``uint8``, and up to 5 x 5 for ``uint16`` and ``float32``. Larger ones of
+    these NumPy sorts out: 7 x 7 of 512 x 512 x 3 takes 0.10 and 0.15 s, not the 0.02 s of ``uint8``; 21 x 21 takes
+    0.4 and 0.8 s.
+
+    Parameters
+    ----------
+    blur_limit : int or (int, int), pixels
+        The least and the greatest kernel size, each odd and at least 3; a single number x stands for (3, x).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> speck = np.array([[[10], [255], [30], [40]]], dtype="uint8")
+    >>> out = np.empty_like(speck)
+    >>> ops.MedianBlur().kernel(speck, {"ksize": 3}, out)
+    >>> out.ravel().tolist()
+    [10, 30, 40, 40]
+    """
+
+    blur_limit: int | tuple[int, int] = (3, 7)
+
+    short_name = "median"
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises
+        ------
+        RecipeError
+            If it is not one of odd sizes from 3.
+        """
+        expected = "odd kernel sizes in pixels, at least 3: a number x for (3, x), or a pair (least, greatest)"
+        given = self.blur_limit
+        fields.pair(self, "blur_limit", start=3, low=3, whole=True, expected=expected)
+        if any(end % 2 == 0 for end in self._sizes):
+            raise fields.refuse(self, "blur_limit", given, expected)
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return cast("tuple[int, int]", self.blur_limit)
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``ksize``, in pixels."""
+        least, greatest = self._sizes
+        return {"ksize": least + 2 * int(rng.integers((greatest - least) // 2 + 1))}
+
+    def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
+        """Fill `out` with the medians of `src`, shape (H, W, C)."""
+        ksize = params["ksize"]
+        if src.dtype == np.uint8 or ksize <= _MEDIAN_OF_ANY_DTYPE:
+            by_groups(lambda some, made, _: cv2.medianBlur(some, ksize, dst=made), src, out)
+        else:
+            for channel in range(src.shape[2]):
+                _sort_out(np.ascontiguousarray(src[..., channel]), ksize, out[..., channel])
+
+
+#: ``cv2.medianBlur`` takes uint16 and float32 up to this size.
+_MEDIAN_OF_ANY_DTYPE = 5
+#: Values that are sorted at a time: 16 MiB of float32.
+_SORTED_AT_ONCE = 2**22
+
+
+def _sort_out(src: NDArray[Any], ksize: int, out: NDArray[Any]) -> None:
+    """Fill `out`, shape (H, W), with the medians of `src`, a part at a time."""
+    margin, area = ksize // 2, ksize * ksize
+    padded = cv2.copyMakeBorder(src, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    squares = np.lib.stride_tricks.sliding_window_view(padded, (ksize, ksize))
+    width = min(src.shape[1], max(1, _SORTED_AT_ONCE // area))
+    rows = max(1, _SORTED_AT_ONCE // (area * width))
+    for top in range(0, src.shape[0], rows):
+        for left in range(0, src.shape[1], width):
+            here = np.s_[top : top + rows, left : left + width]
+            values = squares[here].copy().reshape(*out[here].shape, area)  # not src's own: it is sorted in place
+            values.partition(area // 2, axis=-1)
+            out[here] = values[..., area // 2]

@@ -1,14 +1,16 @@
-"""Mirror images: every pixel lands on a pixel."""
+"""Mirror images and quarter turns: every pixel lands on a pixel."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaleidoscope.ops.base import Geometric, Params, op
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
     from kaleidoscope.record import Frame
@@ -33,3 +35,101 @@ class HorizontalFlip(Geometric):
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the map of the mirror, shape (3, 3), source to output, in pixels at pixel centres."""
         return np.array([[-1.0, 0.0, frame.width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+@op
+class VerticalFlip(Geometric):
+    """Mirror the image top to bottom: y becomes height - 1 - y.
+
+    Exact, for any dtype and number of channels: nothing is interpolated.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> ops.VerticalFlip().matrix(Frame(480, 640, 3, "uint8"), {}) @ [7, 0, 1]
+    array([  7., 479.,   1.])
+    """
+
+    short_name = "vflip"
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the map of the mirror, shape (3, 3), source to output, in pixels at pixel centres."""
+        return np.array([[1.0, 0.0, 0.0], [0.0, -1.0, frame.height - 1.0], [0.0, 0.0, 1.0]])
+
+
+@op
+class Transpose(Geometric):
+    """Mirror the image about its main diagonal: rows become columns, and width and height change places.
+
+    Exact, for any dtype and number of channels: nothing is interpolated.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> print(ops.Transpose().out_frame(Frame(480, 640, 3, "uint8"), {}))
+    480x640x3 uint8
+    >>> ops.Transpose().matrix(Frame(480, 640, 3, "uint8"), {}) @ [600, 7, 1]
+    array([  7., 600.,   1.])
+    """
+
+    short_name = "transpose"
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame: not that of an image that is not square."""
+        return False
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the frame with width and height exchanged."""
+        return replace(frame, height=frame.width, width=frame.height)
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the map of the mirror, shape (3, 3), source to output, in pixels at pixel centres."""
+        return np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+@op
+class RandomRotate90(Geometric):
+    """Rotate by 0, 90, 180 or 270 degrees counter-clockwise, each as likely as the others.
+
+    Exact, for any dtype and number of channels: nothing is interpolated. Odd quarter turns exchange width and
+    height.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> frame = Frame(480, 640, 3, "uint8")
+    >>> print(ops.RandomRotate90().out_frame(frame, {"factor": 1}))
+    480x640x3 uint8
+    >>> ops.RandomRotate90().matrix(frame, {"factor": 1}) @ [639, 0, 1]  # the upper right corner goes to the left
+    array([0., 0., 1.])
+    """
+
+    short_name = "rot90"
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame: not for odd quarter turns of an image that is not square."""
+        return False
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``factor``, the number of quarter turns."""
+        return {"factor": int(rng.integers(4))}
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the frame, lying on its side after an odd number of quarter turns."""
+        if params["factor"] % 2 == 0:
+            return frame
+        return replace(frame, height=frame.width, width=frame.height)
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the quarter turns, shape (3, 3), source to output, in pixels at pixel centres."""
+        width, height = frame.width, frame.height
+        turned = np.eye(3)
+        for _ in range(params["factor"] % 4):
+            turned = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, width - 1.0], [0.0, 0.0, 1.0]]) @ turned
+            width, height = height, width
+        return turned

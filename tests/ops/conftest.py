@@ -1,11 +1,14 @@
 """Made-up pixels, and a kernel run as the backend runs it."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 
 from kaleidoscope import ops
+from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.recipe import from_spec, to_spec
 from kaleidoscope.record import MAX_VALUE, Frame
 
 
@@ -38,6 +41,23 @@ def run():
 
 
 @pytest.fixture
+def apply():
+    """Return a function that applies an op by the backend, kernel or not, and guards the shared source."""
+
+    def apply(op, src, params):
+        before = src.copy()
+        src.flags.writeable = False
+        frame = op.out_frame(Frame.of(src), params)
+        out = Cv2Backend().apply(op, src, params, frame)
+        assert np.array_equal(src, before), "the op wrote into its source"
+        assert Frame.of(out) == frame
+        assert not np.may_share_memory(out, src)
+        return out
+
+    return apply
+
+
+@pytest.fixture
 def check_travels():
     """Return a function that checks that an op survives pickling, and that its repr evaluates back."""
 
@@ -46,5 +66,6 @@ def check_travels():
         assert copy == op
         assert hash(copy) == hash(op)
         assert eval(repr(op), {type(op).__name__: getattr(ops, type(op).__name__)}) == op
+        assert from_spec(json.loads(json.dumps(to_spec(op)))) == op
 
     return check

@@ -3,6 +3,7 @@ import pytest
 
 from kaleidoscope import ops
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.ops import blur
 from kaleidoscope.record import MAX_VALUE, Frame
 
 DTYPES = ["uint8", "uint16", "float32"]
@@ -112,3 +113,71 @@ def test_what_makes_no_sense_is_refused(fields, message):
 def test_blur_travels(check_travels):
     check_travels(ops.GaussianBlur())
     check_travels(ops.GaussianBlur(blur_limit=[3, 7], sigma_limit=1.5))
+
+
+def median_reference(src, ksize):
+    """Return the medians of all squares, the outermost pixels repeated."""
+    margin = ksize // 2
+    padded = np.pad(src, [(margin, margin), (margin, margin), (0, 0)], mode="edge")
+    squares = np.lib.stride_tricks.sliding_window_view(padded, (ksize, ksize), axis=(0, 1))
+    return np.median(squares, axis=(-2, -1))
+
+
+class TestMedian:
+    @pytest.mark.parametrize("ksize", [3, 5, 7, 13])
+    @pytest.mark.parametrize(
+        "shape", [(21, 34, 3), (1, 1, 1), (1, 17, 3), (13, 1, 4), (9, 8, 2), (6, 5, 7), (3, 4, 130)]
+    )
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_is_that_of_the_square(self, make_pixels, run, dtype, shape, ksize):
+        src = make_pixels(shape, dtype)
+        np.testing.assert_array_equal(run(ops.MedianBlur(), src, {"ksize": ksize}), median_reference(src, ksize))
+
+    @pytest.mark.parametrize("dtype", ["uint16", "float32"])
+    @pytest.mark.parametrize("at_once", [1, 49, 49 * 5, 49 * 20 * 3 + 1])
+    def test_is_the_same_however_much_is_sorted_at_a_time(self, make_pixels, run, monkeypatch, dtype, at_once):
+        src = make_pixels((11, 20, 2), dtype)
+        monkeypatch.setattr(blur, "_SORTED_AT_ONCE", at_once)
+        np.testing.assert_array_equal(run(ops.MedianBlur(), src, {"ksize": 7}), median_reference(src, 7))
+
+    @pytest.mark.parametrize("ksize", [3, 7])
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_of_a_view_is_that_of_a_copy(self, make_pixels, run, dtype, ksize):
+        view = make_pixels((24, 20, 3), dtype)[4:-4, 18:2:-1]
+        out = run(ops.MedianBlur(), view, {"ksize": ksize})
+        np.testing.assert_array_equal(out, median_reference(view, ksize))
+
+    @pytest.mark.parametrize("ksize", [3, 7])
+    def test_keeps_normalized_pixels(self, run, ksize):
+        src = np.full((9, 9, 3), -2.5, np.float32)
+        np.testing.assert_array_equal(run(ops.MedianBlur(), src, {"ksize": ksize}), src)
+
+    def test_sizes_are_drawn_evenly_from_the_odd_numbers_of_the_range(self):
+        sizes = [d["ksize"] for d in draw(ops.MedianBlur(blur_limit=(5, 11)))]
+        values, counts = np.unique(sizes, return_counts=True)
+        assert values.tolist() == [5, 7, 9, 11]
+        assert counts.min() > 400  # of 500 expected
+        assert {type(size) for size in sizes} == {int}
+        assert {d["ksize"] for d in draw(ops.MedianBlur())} == {3, 5, 7}
+
+    def test_a_single_limit_starts_at_3(self):
+        assert ops.MedianBlur(9) == ops.MedianBlur((3, 9))
+
+    @pytest.mark.parametrize("limit", [1, 4, (3, 6), (4, 7), (7, 3), 5.5, "much"])
+    def test_of_no_odd_size_is_refused(self, limit):
+        with pytest.raises(
+            RecipeError, match=r"MedianBlur\(blur_limit=.*expected odd kernel sizes in pixels, at least 3"
+        ):
+            ops.MedianBlur(blur_limit=limit)
+
+    def test_travels(self, check_travels):
+        check_travels(ops.MedianBlur())
+        check_travels(ops.MedianBlur(blur_limit=[3, 11]))
+
+
+def test_blur_keeps_normalized_pixels(run):
+    src = np.full((9, 9, 3), -2.5, np.float32)
+    src[4:] = 3
+    out = run(ops.GaussianBlur(), src, {"sigma": 0.5, "ksize": 3})
+    assert out[0, 0, 0] == pytest.approx(-2.5)
+    assert out[8, 8, 2] == pytest.approx(3)

@@ -28,3 +28,80 @@ def test_flip_is_exact_keeps_the_frame_and_draws_nothing():
 
 def test_flip_travels(check_travels):
     check_travels(ops.HorizontalFlip())
+
+
+DTYPES = ["uint8", "uint16", "float32"]
+SHAPES = [(5, 8, 3), (1, 1, 1), (1, 9, 4), (7, 1, 1), (6, 6, 7), (4, 3, 2), (3, 5, 130)]
+# Each op as NumPy says it.
+EXACT = {
+    "vflip": (ops.VerticalFlip(), {}, lambda a: a[::-1]),
+    "transpose": (ops.Transpose(), {}, lambda a: a.transpose(1, 0, 2)),
+    "none": (ops.RandomRotate90(), {"factor": 0}, lambda a: a),
+    "quarter": (ops.RandomRotate90(), {"factor": 1}, np.rot90),
+    "half": (ops.RandomRotate90(), {"factor": 2}, lambda a: np.rot90(a, 2)),
+    "three quarters": (ops.RandomRotate90(), {"factor": 3}, lambda a: np.rot90(a, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", EXACT)
+def test_every_pixel_lands_where_numpy_puts_it(make_pixels, apply, name, shape, dtype):
+    op, params, move = EXACT[name]
+    src = make_pixels(shape, dtype)
+    np.testing.assert_array_equal(apply(op, src, params), move(src))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_view_is_moved_like_a_copy(make_pixels, apply, name):
+    op, params, move = EXACT[name]
+    view = make_pixels((24, 20, 3))[4:-4, 18:2:-1]
+    np.testing.assert_array_equal(apply(op, view, params), move(view))
+
+
+@pytest.mark.parametrize(
+    ("op", "params", "times"),
+    [
+        (ops.VerticalFlip(), {}, 2),
+        (ops.Transpose(), {}, 2),
+        (ops.RandomRotate90(), {"factor": 1}, 4),
+        (ops.RandomRotate90(), {"factor": 2}, 2),
+        (ops.RandomRotate90(), {"factor": 3}, 4),
+    ],
+    ids=str,
+)
+def test_as_often_as_it_takes_is_identity(make_pixels, apply, op, params, times):
+    src = turned = make_pixels((5, 8, 3))
+    for done in range(1, times + 1):
+        turned = apply(op, turned, params)
+        assert np.array_equal(turned, src) == (done == times)
+
+
+def test_quarter_turns_and_a_transposition_are_a_flip(make_pixels, apply):
+    src = make_pixels((5, 8, 3))
+    turned = apply(ops.RandomRotate90(), apply(ops.Transpose(), src, {}), {"factor": 1})
+    np.testing.assert_array_equal(turned, apply(ops.VerticalFlip(), src, {}))
+
+
+def test_all_are_exact_and_only_flips_keep_the_frame_of_any_image():
+    for op in (ops.VerticalFlip(), ops.Transpose(), ops.RandomRotate90()):
+        assert op.resampling is None
+        assert not op.has_kernel
+    assert ops.VerticalFlip().fuses
+    # A plan is made without pixels: what depends on the image's shape, or on a draw, counts as no.
+    assert not ops.Transpose().fuses
+    assert not ops.RandomRotate90().fuses
+
+
+def test_quarter_turns_are_drawn_evenly():
+    rng = np.random.default_rng(0)
+    draws = [ops.RandomRotate90().sample_params(rng, Frame(4, 9, 1, "uint8"))["factor"] for _ in range(2000)]
+    values, counts = np.unique(draws, return_counts=True)
+    assert values.tolist() == [0, 1, 2, 3]
+    assert counts.min() > 420  # of 500 expected
+    assert {type(factor) for factor in draws} == {int}
+
+
+@pytest.mark.parametrize("name", ["VerticalFlip", "Transpose", "RandomRotate90"])
+def test_exact_ops_travel(check_travels, name):
+    check_travels(getattr(ops, name)())

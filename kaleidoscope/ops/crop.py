@@ -1,0 +1,288 @@
+"""Ops that cut a frame out or put one around: pixels are copied, and none is interpolated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from kaleidoscope.errors import OpError
+from kaleidoscope.ops import fields
+from kaleidoscope.ops.base import Geometric, Params, op
+from kaleidoscope.ops.channels import by_groups
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from kaleidoscope.record import Frame
+
+POSITIONS = ("center", "top_left", "top_right", "bottom_left", "bottom_right", "random")
+
+
+@op
+class _Crop(Geometric):
+    """Cuts a window of fixed size out; what remains to be said is where."""
+
+    height: int
+    width: int
+    pad_if_needed: bool = False
+    pad_position: str = "center"
+    border_mode: str | int = "constant"
+    fill: float | tuple[float, ...] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the fields, and store names instead of OpenCV's integers.
+
+        Raises
+        ------
+        RecipeError
+            If a field is not what it should be.
+        """
+        for name in ("height", "width"):
+            fields.whole(self, name, low=1, expected="whole pixels, at least 1")
+        fields.flag(self, "pad_if_needed")
+        fields.choice(self, "pad_position", POSITIONS)
+        fields.border(self)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame: no."""
+        return False
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Choose ``left`` and ``top``: the source's pixel that becomes the first; negative where it is padded."""
+        return {
+            "left": self._start(rng, frame.width - self.width, "left"),
+            "top": self._start(rng, frame.height - self.height, "top"),
+        }
+
+    def _start(self, rng: Generator, spare: int, near: str) -> int:
+        if spare >= 0:
+            return self._choose(rng, spare)
+        if self.pad_position == "random":
+            return -int(rng.integers(-spare + 1))
+        if self.pad_position == "center":
+            return -(-spare // 2)
+        return 0 if near in self.pad_position else spare
+
+    def _choose(self, rng: Generator, spare: int) -> int:
+        """Return how much of the spare pixels lies before the window."""
+        raise NotImplementedError
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the frame of the window.
+
+        Raises
+        ------
+        OpError
+            If the image is smaller and not to be padded, if pixels cannot have the `fill`, or if the window was
+            chosen for an image of another size.
+        """
+        name = type(self).__name__
+        if self.pad_if_needed:
+            fields.refuse_fill(self, self.fill, frame)
+        elif self.height > frame.height or self.width > frame.width:
+            raise OpError(
+                f"{name}(height={self.height}, width={self.width}): expected an image of at least "
+                f"{self.width}x{self.height} pixels, got {frame}; pad_if_needed=True pads it, Resize enlarges it"
+            )
+        for start, spare in ((params["left"], frame.width - self.width), (params["top"], frame.height - self.height)):
+            if not min(0, spare) <= start <= max(0, spare):
+                raise OpError(
+                    f"{name}: expected a window inside of {frame}, got {self.width}x{self.height} pixels from "
+                    f"({params['left']}, {params['top']}) on; was it drawn for an image of another size?"
+                )
+        return replace(frame, height=self.height, width=self.width)
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
+        return _shift(-params["left"], -params["top"])
+
+    def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
+        """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""
+        left, top = params["left"], params["top"]
+        window = src[max(0, top) : top + self.height, max(0, left) : left + self.width]
+        _surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
+
+
+@op
+class CenterCrop(_Crop):
+    """Cut the middle out.
+
+    The window starts at ``((W - width) // 2, (H - height) // 2)``. Any dtype and number of channels.
+
+    Parameters
+    ----------
+    height, width : int, pixels
+        The window's size.
+    pad_if_needed : bool
+        Pad an image that is smaller than the window; otherwise it fails.
+    pad_position : {"center", "top_left", "top_right", "bottom_left", "bottom_right", "random"}
+        Where a smaller image lies in the padded one.
+    border_mode : {"constant", "replicate", "reflect", "wrap", "reflect_101"}
+        What the padding is. OpenCV's integers are accepted.
+    fill : float or tuple of float, in the pixels' own range
+        The padding's value (``constant`` only): one for all channels, or one for each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> crop, row = ops.CenterCrop(height=1, width=3), np.arange(6, dtype="uint8").reshape(1, 6, 1)
+    >>> where = crop.sample_params(np.random.default_rng(), Frame.of(row))
+    >>> out = np.empty((1, 3, 1), dtype="uint8")
+    >>> crop.kernel(row, where, out)
+    >>> where, out.ravel().tolist()
+    ({'left': 1, 'top': 0}, [1, 2, 3])
+    """
+
+    short_name = "centercrop"
+
+    def _choose(self, rng: Generator, spare: int) -> int:
+        return spare // 2
+
+
+@op
+class RandomCrop(_Crop):
+    """Cut a window out, every place of it as likely as the others.
+
+    Any dtype and number of channels.
+
+    Parameters
+    ----------
+    height, width : int, pixels
+        The window's size.
+    pad_if_needed : bool
+        Pad an image that is smaller than the window; otherwise it fails.
+    pad_position : {"center", "top_left", "top_right", "bottom_left", "bottom_right", "random"}
+        Where a smaller image lies in the padded one.
+    border_mode : {"constant", "replicate", "reflect", "wrap", "reflect_101"}
+        What the padding is. OpenCV's integers are accepted.
+    fill : float or tuple of float, in the pixels' own range
+        The padding's value (``constant`` only): one for all channels, or one for each.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> crop, frame = ops.RandomCrop(height=100, width=200), Frame(480, 640, 3, "uint8")
+    >>> print(crop.out_frame(frame, {"left": 30, "top": 8}))
+    200x100x3 uint8
+    >>> crop.matrix(frame, {"left": 30, "top": 8}) @ [30, 10, 1]
+    array([0., 2., 1.])
+    """
+
+    short_name = "crop"
+
+    def _choose(self, rng: Generator, spare: int) -> int:
+        return int(rng.integers(spare + 1))
+
+
+@op
+class Pad(Geometric):
+    """Put a border around the image.
+
+    Any dtype and number of channels.
+
+    Parameters
+    ----------
+    padding : int, (int, int) or (int, int, int, int), pixels
+        How much on every side; left and right, and top and bottom; or (left, top, right, bottom), which is how it
+        is kept.
+    fill : float or tuple of float, in the pixels' own range
+        The border's value (``constant`` only): one for all channels, or one for each.
+    border_mode : {"constant", "replicate", "reflect", "wrap", "reflect_101"}
+        What the border is. OpenCV's integers are accepted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> pad, row = ops.Pad(padding=(2, 0), border_mode="reflect_101"), np.array([[[1], [2], [3]]], dtype="uint8")
+    >>> out = np.empty((1, 7, 1), dtype="uint8")
+    >>> pad.kernel(row, {}, out)
+    >>> out.ravel().tolist()
+    [3, 2, 1, 2, 3, 2, 1]
+    """
+
+    padding: int | tuple[int, int] | tuple[int, int, int, int] = (0, 0, 0, 0)
+    fill: float | tuple[float, ...] = 0.0
+    border_mode: str | int = "constant"
+
+    short_name = "pad"
+
+    def __post_init__(self) -> None:
+        """Check the fields, and store names instead of OpenCV's integers.
+
+        Raises
+        ------
+        RecipeError
+            If a field is not what it should be.
+        """
+        fields.counts(
+            self,
+            "padding",
+            sizes=(2, 4),
+            expected="whole pixels, at least 0: one number, (left and right, top and bottom) or "
+            "(left, top, right, bottom)",
+        )
+        sides = self._sides
+        fields.set_field(self, "padding", sides * (4 // len(sides)))
+        fields.border(self)
+
+    @property
+    def _sides(self) -> tuple[int, ...]:
+        return self.padding if isinstance(self.padding, tuple) else (self.padding,)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame: no."""
+        return False
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the larger frame.
+
+        Raises
+        ------
+        OpError
+            If pixels cannot have the `fill`.
+        """
+        fields.refuse_fill(self, self.fill, frame)
+        left, top, right, bottom = self._sides
+        return replace(frame, height=top + frame.height + bottom, width=left + frame.width + right)
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the shift by the left and the upper border, shape (3, 3), in pixels at pixel centres."""
+        return _shift(*self._sides[:2])
+
+    def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
+        """Fill `out` with `src`, shape (H, W, C), and the border."""
+        left, top = self._sides[:2]
+        _surround(src, left, top, str(self.border_mode), self.fill, out)
+
+
+def _shift(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def _surround(
+    src: NDArray[Any], left: int, top: int, border_mode: str, fill: float | tuple[float, ...], out: NDArray[Any]
+) -> None:
+    """Fill `out` with `src`, its first pixel at (left, top), and a border around it."""
+    if src.shape == out.shape:
+        np.copyto(out, src)
+        return
+    right, bottom = out.shape[1] - src.shape[1] - left, out.shape[0] - src.shape[0] - top
+    mode = fields.BORDER_MODES.index(border_mode)
+    values = fill if isinstance(fill, tuple) else (fill,) * src.shape[2]
+    by_groups(
+        lambda some, made, which: cv2.copyMakeBorder(
+            some, top, bottom, left, right, mode, dst=made, value=values[which]
+        ),
+        src,
+        out,
+    )
