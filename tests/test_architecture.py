@@ -1,4 +1,4 @@
-"""Holds the house in DESIGN §3: which room may import which, and what `import kaleidoscope` costs."""
+"""Holds the order of the house: which room may import which, and what `import kaleidoscope` costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 
-# DESIGN §3 and the rooms that came later, lowest first. A room imports lower ranks only; in its own rank,
+# Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
     ("errors",),

@@ -461,7 +461,7 @@ class TestOnACluster:
         assert len(runs) > 0
         assert places(runs) == {RUN_ON_X}
 
-    @pytest.mark.xfail(strict=True, reason="known (DESIGN 4): Dask makes a plain dict of the graph")
+    @pytest.mark.xfail(strict=True, reason="Dask makes a plain dict of the graph")
     @pytest.mark.parametrize("name", METHODS_THAT_LOSE_IT)
     def test_functions_of_dask_lose_it(self, on_x, name):
         assert places(METHODS_THAT_LOSE_IT[name](on_x)) == {RUN_ON_X}

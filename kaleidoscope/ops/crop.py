@@ -70,7 +70,7 @@ class _Crop(Geometric):
 
     def _choose(self, rng: Generator, spare: int) -> int:
         """Return how much of the spare pixels lies before the window."""
-        raise NotImplementedError
+        raise OpError(f"{type(self).__name__} does not say where its window lies")
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the frame of the window.
