@@ -205,7 +205,7 @@ def _attach(start: Node, place: _Place) -> list[Node]:
             return ends
         case PowerSet(sizes=sizes):
             least, most = sizes or (0, len(place.inside))
-            return _attach_subsets(start, place.inside, least, most)
+            return _attach_subsets(start, place.inside, least, most, set())
         case Branch(labels=names):
             pairs = zip(names, place.inside, strict=True)
             return _unique(end for label, inner in pairs for end in _attach(start.child(label, None), inner))
@@ -218,12 +218,22 @@ def _attach(start: Node, place: _Place) -> list[Node]:
             raise RecipeError(f"{type(other).__name__} is no op and no combinator of this version")
 
 
-def _attach_subsets(start: Node, items: Sequence[_Place], least: int, most: int) -> list[Node]:
+def _attach_subsets(
+    start: Node, items: Sequence[_Place], least: int, most: int, seen: set[tuple[Node, int, int, int]]
+) -> list[Node]:
+    """Grow the subsets of the items at `start`, but for what was grown there before.
+
+    An item that is a power set itself may be on and change nothing: many ways lead to the same place then.
+    """
+    here = (start, len(items), max(least, 0), most)
+    if here in seen:
+        return []
+    seen.add(here)
     ends = [start] if least <= 0 else []
     if most > 0:
         for index, item in enumerate(items[: len(items) - max(least - 1, 0)]):
             for end in _attach(start, item):
-                ends += _attach_subsets(end, items[index + 1 :], least - 1, most - 1)
+                ends += _attach_subsets(end, items[index + 1 :], least - 1, most - 1, seen)
     return _unique(ends)
 
 

@@ -365,3 +365,8 @@ def test_a_combinator_of_a_newer_version_is_refused():
 
     with pytest.raises(RecipeError, match="Sometimes is no op and no combinator"):
         grow(Sometimes(FLIP))
+
+
+def test_power_sets_of_power_sets_are_grown_once():
+    # Each inner one may be on and change nothing: without remembering, 3**13 ways are tried for 2**13 variants.
+    assert len(grow(ops.PowerSet(*[ops.PowerSet(FLIP)] * 13))) == 2**13
