@@ -197,7 +197,7 @@ def _cluster(address: str | None) -> Iterator[None]:
     from kaleidoscope.errors import ResourceError
 
     try:
-        client = Client(address, timeout=5)
+        client = Client(address, timeout=3)
     except (OSError, ValueError) as error:
         raise ResourceError(f"there is no Dask scheduler at {address}: {error}") from None
     with client:
