@@ -158,20 +158,20 @@ def report(target: str, *, as_json: bool) -> None:
 
     rows = ks.read_manifest(target)[["key", "status", "bytes", "step", "error"]].compute()
     done, failed = rows[rows["status"] == "ok"], rows[rows["status"] != "ok"]
-    errors = failed.groupby(["step", "error"], dropna=False).size().sort_values(ascending=False)
-    found = {
+    counted = failed.groupby(["step", "error"], dropna=False).size().sort_values(ascending=False)
+    errors = [{"step": step, "error": error, "variants": int(n)} for (step, error), n in counted.items()]
+    totals = {
         "inputs": int(rows["key"].nunique()),
         "outputs": len(done),
         "failed": int(failed["key"].nunique()),
         "bytes": int(done["bytes"].sum()),
-        "errors": [{"step": step, "error": error, "variants": int(n)} for (step, error), n in errors.items()],
     }
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps({**totals, "errors": errors}))
     else:
-        for name in ("inputs", "outputs", "failed", "bytes"):
-            click.echo(f"{name:>8}  {found[name]:,}")
-        for each in found["errors"]:  # type: ignore[attr-defined]
+        for name, total in totals.items():
+            click.echo(f"{name:>8}  {total:,}")
+        for each in errors:
             click.echo(f"{each['variants']:>8,} x {each['step']}: {each['error']}")
     sys.exit(1 if len(failed) else 0)
 

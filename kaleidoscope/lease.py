@@ -1,8 +1,8 @@
 """The lease on a target: one writer at a time, and a dead one does not block the next.
 
 Each holder creates ``_kaleidoscope/lease-N``, N one above any there is; that several cannot create the same object
-decides who wins. A lease may be passed over when its holder let it go, is a process of this machine that no longer
-runs, or gave no sign of life for two minutes.
+decides who wins. A lease may be passed over when a task of its run has failed, or its holder is a process of this
+machine that no longer runs, or gave no sign of life for two minutes.
 """
 
 from __future__ import annotations

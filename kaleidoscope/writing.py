@@ -146,7 +146,7 @@ class WriteRun(DaskMethodsMixin):
             raise
 
     def _end_early(self, planned: _Planned, error: BaseException) -> None:
-        """Let the next writer in; tasks at work elsewhere stop at the end of their block."""
+        """Let the next writer in once the tasks of this process have stopped; others see it by the lease."""
         stop_here(planned.run_id)
         try:
             if self.store.list(PARTS):

@@ -1,6 +1,8 @@
 import json
 import sys
+from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -114,14 +116,11 @@ def test_reading_imports_no_function_and_allows_none_unasked(write):
 
 class TestSchema:
     def test_is_published_as_it_is(self):
-        from pathlib import Path
-
         published = json.loads((Path(__file__).parents[1] / "docs" / "recipe.schema.json").read_text("utf-8"))
         assert published == recipe_schema()
 
     @pytest.mark.parametrize("recipe", RECIPES, ids=repr)
     def test_takes_what_is_dumped(self, recipe, tmp_path):
-        jsonschema = pytest.importorskip("jsonschema")
         ks.dump_recipe(recipe, tmp_path / "r.yaml")
         jsonschema.validate(yaml.safe_load((tmp_path / "r.yaml").read_text("utf-8")), recipe_schema())
 
@@ -129,6 +128,5 @@ class TestSchema:
         "recipe", [["Rotat"], [{"Rotate": {"limt": 1}}], {"Branch": {"branches": {"a": "Rotat"}}}, 5]
     )
     def test_refuses_what_is_no_recipe(self, recipe):
-        jsonschema = pytest.importorskip("jsonschema")
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"kaleidoscope": 1, "recipe": recipe}, recipe_schema())
