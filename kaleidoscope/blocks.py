@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pickle
-import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from kaleidoscope import at_work
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
 from kaleidoscope.job import Job, environment
@@ -28,46 +28,6 @@ from kaleidoscope.walk import Outcome, as_failure, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-class _AtWork:
-    """The tasks of this process, by run: a run that ends early tells them to stop, and waits until they have."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._tasks: Counter[str] = Counter()
-        self._stopped: set[str] = set()
-
-    @contextmanager
-    def task(self, run_id: str) -> Iterator[None]:
-        """Count a task of a run while it is at work."""
-        with self._changed:
-            self._tasks[run_id] += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._tasks[run_id] -= 1
-                self._changed.notify_all()
-
-    def go_on(self, run_id: str) -> None:
-        """Raise if the run was told to stop."""
-        if run_id in self._stopped:
-            raise StoreError("this run was given up")
-
-    def stop(self, run_id: str, patience: float | None) -> None:
-        """Tell the tasks of a run to stop, and wait for those at work: they end with the output they are making."""
-        with self._changed:
-            self._stopped.add(run_id)
-            self._changed.wait_for(lambda: not self._tasks[run_id], patience)
-
-
-_at_work = _AtWork()
-
-
-def stop_here(run_id: str, patience: float | None = None) -> None:
-    """End the tasks of a run in this process; when this returns, or after `patience` seconds, they write no more."""
-    _at_work.stop(run_id, patience)
 
 
 @dataclass(frozen=True)
@@ -183,19 +143,19 @@ def open_run(order: Order) -> OpenRun:
     StoreError
         If another writer is at work here, or was since the run was planned.
     """
-    with _at_work.task(order.owner.run_id):
+    with at_work.task(order.owner.run_id):
         return _open_run(order)
 
 
 def _open_run(order: Order) -> OpenRun:
     store = order.store
-    _at_work.go_on(order.owner.run_id)
+    at_work.go_on(order.owner.run_id)
     lease = take_lease(store, order.owner)
     if lease.state != "new":
         return OpenRun(order.job, lease, time.time())
 
     def go_on() -> None:
-        _at_work.go_on(order.owner.run_id)
+        at_work.go_on(order.owner.run_id)
         lease.renew()
 
     try:
@@ -233,7 +193,7 @@ def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) ->
     Totals
         Of these blocks; of what another attempt of this task had committed, too.
     """
-    with _at_work.task(run.lease.owner.run_id):
+    with at_work.task(run.lease.owner.run_id):
         try:
             return _write_blocks(run, packed, carried)
         except BaseException:
@@ -329,7 +289,7 @@ class _OneImage:
                 wanted=only,
             )
         for outcome in outcomes:
-            _at_work.go_on(self.run.lease.owner.run_id)
+            at_work.go_on(self.run.lease.owner.run_id)
             self.run.lease.renew()
             yield self._row(outcome, size)
 

@@ -22,8 +22,9 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
+from kaleidoscope import at_work
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, stop_here, write_blocks
+from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.lease import Owner, give_up
@@ -147,7 +148,7 @@ class WriteRun(DaskMethodsMixin):
 
     def _end_early(self, planned: _Planned, error: BaseException) -> None:
         """Let the next writer in once the tasks of this process have stopped; others see it by the lease."""
-        stop_here(planned.run_id)
+        at_work.stop(planned.run_id)
         try:
             if self.store.list(PARTS):
                 error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
@@ -340,7 +341,7 @@ def _follow(client: Client, planned: _Planned, bar: Progress) -> Report:
     except BaseException:
         client.cancel(futures)
         with suppress(Exception):  # the cluster may be what failed; its tasks see by the lease that they must stop
-            client.run(stop_here, planned.run_id, _PATIENCE, on_error="ignore")
+            client.run(at_work.stop, planned.run_id, _PATIENCE, on_error="ignore")
         raise
     return report
 

@@ -23,7 +23,7 @@ RANKS = [
     ("tree", "labels"),
     ("recipe", "recipe_files", "plan", "sources", "read"),
     ("backends",),
-    ("job", "walk", "sinks", "manifest", "lease", "run", "blocks", "augmentation"),
+    ("job", "walk", "sinks", "manifest", "lease", "run", "at_work", "blocks", "augmentation"),
     ("estimate", "display"),
     ("optimize", "tables", "report", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
