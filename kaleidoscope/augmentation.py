@@ -47,7 +47,7 @@ class Augmentation:
         job, key = self.job, record.key
         wanted = job.wanted(key)
         try:
-            record = load(record, backend.counts)
+            record = load(record, backend.counts, max_pixels=job.max_pixels)
             pixels = pixels_of(record)
         except KaleidoscopeError as error:
             if job.on_error == "raise":

@@ -17,6 +17,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import format_bytes
 
+from kaleidoscope import settings
 from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.bag import ImageBag, StreamingBag, adopted, decoded_bytes, packs_for, read_images
 from kaleidoscope.codecs import Encoder
@@ -284,7 +285,7 @@ def augment(
     Raises
     ------
     RecipeError
-        For a dataset, recipe, seed or option that makes no sense.
+        For a dataset, recipe, seed, option or setting that makes no sense.
 
     Examples
     --------
@@ -305,7 +306,8 @@ def augment(
             hint = did_you_mean(unknown[0], ["seed", "on_error", "device", "to", *of_write])
             raise RecipeError(f"augment has no option {unknown[0]!r}.{hint}")
         raise RecipeError(f"{', '.join(write_options)}: what to do with it is only known with to=URL")
-    job = Job(make_plan(grow(as_recipe(ops))), seed, on_error=on_error)
+    max_pixels = settings.value("max-pixels")
+    job = Job(make_plan(grow(as_recipe(ops))), seed, on_error=on_error, max_pixels=max_pixels)
     options = getattr(getattr(dataset, "listing", None), "storage_options", {})
     views = _augmented(_as_source(dataset), Augmentation(job, None, options))
     return views if to is None else views.write(to, **write_options)

@@ -14,12 +14,11 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.threaded import get as threaded_get
 
+from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
 
-#: Bytes of pixels that one partition of variants may come to.
-PARTITION_BYTES = 128 * 2**20
 #: Images in a partition that holds only keys.
 _KEYS_PER_PARTITION = 100
 #: Decoded bytes for each encoded one, by extension; a guess to size partitions with, never more.
@@ -210,13 +209,14 @@ def read_images(
 
 
 def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
-    """Cut a listing so that what one partition returns stays within `PARTITION_BYTES`, but for one image."""
+    """Cut a listing so that what one partition returns stays within ``partition-bytes``, but for one image."""
+    most: int = settings.value("partition-bytes")
     packs: list[PackedKeys] = []
     group: list[Entry] = []
     total = 0
     for entry in listing.entries:
         size = decoded_bytes(entry) * outputs_per_image
-        if group and total + size > PARTITION_BYTES:
+        if group and total + size > most:
             packs.append(PackedKeys.of(group, listing.storage_options))
             group, total = [], 0
         group.append(entry)

@@ -23,7 +23,7 @@ from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import PARTS, BlockWork, delete_outputs, fingerprint
 from kaleidoscope.sinks import output_name
 from kaleidoscope.sources import Entry
-from kaleidoscope.storage import Store, WriteBehind, public
+from kaleidoscope.storage import WRITES_AT_ONCE, Store, WriteBehind, public
 from kaleidoscope.walk import Outcome, as_failure, walk
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Order:
         The new record, in the order of writing.
     overwrite : bool
         Delete first what the manifest lists.
+    writes_at_once : int
+        See `WriteBehind`.
     """
 
     store: Store
@@ -56,6 +58,7 @@ class Order:
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
     overwrite: bool = False
+    writes_at_once: int = WRITES_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class OpenRun:
     job: Job
     lease: Lease
     started: float
+    writes_at_once: int = WRITES_AT_ONCE
 
     @property
     def store(self) -> Store:
@@ -152,7 +156,7 @@ def _open_run(order: Order) -> OpenRun:
     at_work.go_on(order.owner.run_id)
     lease = take_lease(store, order.owner)
     if lease.state != "new":
-        return OpenRun(order.job, lease, time.time())
+        return OpenRun(order.job, lease, time.time(), order.writes_at_once)
 
     def go_on() -> None:
         at_work.go_on(order.owner.run_id)
@@ -173,7 +177,7 @@ def _open_run(order: Order) -> OpenRun:
     except BaseException:
         lease.release()
         raise
-    return OpenRun(order.job, lease, time.time())
+    return OpenRun(order.job, lease, time.time(), order.writes_at_once)
 
 
 def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) -> Totals:
@@ -239,7 +243,7 @@ def _write_block(
 ) -> Totals:
     backend = Cv2Backend()
     rows: list[Row] = []
-    with WriteBehind(run.store) as writer:
+    with WriteBehind(run.store, run.writes_at_once) as writer:
         for entry, wanted in block.entries:
             one = _OneImage(run, entry, storage_options, backend, writer)
             rows += one.rows(wanted, carried.get(entry.key))
@@ -271,7 +275,7 @@ class _OneImage:
         source = Source(self.entry.url, self.entry.size, self.entry.etag, self.storage_options)
         size = source.size
         try:
-            record = load(carried or ImageRecord(key, source=source), self.backend.counts)
+            record = load(carried or ImageRecord(key, source=source), self.backend.counts, max_pixels=job.max_pixels)
             pixels = pixels_of(record)
             if size is None and record.source is not None:
                 size = record.source.size

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dask.base import tokenize
 
-from kaleidoscope.codecs import Encoder
+from kaleidoscope.codecs import MAX_PIXELS, Encoder
 from kaleidoscope.plan import Plan
 from kaleidoscope.randomness import stream
 from kaleidoscope.recipe import canonical, to_spec
@@ -48,6 +48,9 @@ class Job:
         Only so many variants of each image, drawn for it.
     only : tuple of str, optional
         Only these variants of each image, in tree order.
+    max_pixels : int, optional
+        The most pixels of an image that is decoded; None for no limit. What fails by it is made once it is raised: no
+        part of any id.
     """
 
     plan: Plan
@@ -57,6 +60,7 @@ class Job:
     on_error: OnError = "record"
     picks: int | None = None
     only: tuple[str, ...] | None = None
+    max_pixels: int | None = MAX_PIXELS
 
     def wanted(self, key: str) -> tuple[str, ...] | None:
         """Return the variants that were drawn for an image, in tree order; None for all.
@@ -101,7 +105,7 @@ class Job:
         """Name it for Dask by what it says, not by its objects; ops from elsewhere by their code, which may change."""
         kinds = {type(node.op) for node in self.plan.tree.nodes if node.op is not None}
         foreign = sorted(tokenize(kind) for kind in kinds if not kind.__module__.startswith("kaleidoscope."))
-        return (canonical(self.spec()), self.on_error, self.picks, self.only, foreign)
+        return (canonical(self.spec()), self.on_error, self.picks, self.only, self.max_pixels, foreign)
 
     def spec(self) -> dict[str, Any]:
         """Return what the run record says about it, as JSON values."""

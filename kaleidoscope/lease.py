@@ -2,7 +2,7 @@
 
 Each holder creates ``_kaleidoscope/lease-N``, N one above any there is; that several cannot create the same object
 decides who wins. A lease may be passed over when a task of its run has failed, or its holder is a process of this
-machine that no longer runs, or gave no sign of life for two minutes.
+machine that no longer runs, or gave no sign of life for as long as it had said it might (two minutes).
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 import psutil
 
+from kaleidoscope import settings
 from kaleidoscope.errors import StoreError
+from kaleidoscope.settings import DEFAULTS
 from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
 
-#: Seconds without a sign of life after which a holder counts as dead, wherever it ran.
-EXPIRES_AFTER = 120.0
+#: Seconds without a sign of life after which a holder counts as dead, wherever it ran, where nobody sets others.
+EXPIRES_AFTER: float = DEFAULTS["lease-expires-after"]
 _RENEW_EVERY = 15.0
 #: Seconds after which a task looks whether its run was given up or taken over.
 CHECK_EVERY = 1.0
@@ -52,6 +54,8 @@ class Owner:
         The process.
     born : float
         When the process started, since process ids are used again.
+    expires_after : float
+        Seconds that it may give no sign of life.
     """
 
     run_id: str
@@ -59,11 +63,13 @@ class Owner:
     boot: str
     pid: int
     born: float
+    expires_after: float = EXPIRES_AFTER
 
     @classmethod
     def here(cls, run_id: str) -> Owner:
         """Return this process as the owner of a run."""
-        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), psutil.Process().create_time())
+        born, expires_after = psutil.Process().create_time(), settings.value("lease-expires-after")
+        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), born, expires_after)
 
     def is_dead(self) -> bool:
         """Whether this is a process of the present machine that runs no more; False where that cannot be known."""
@@ -213,13 +219,14 @@ def take_lease(store: Store, owner: Owner) -> Lease:
 
 
 def _is_alive(lease: Lease, age: float) -> bool:
-    return lease.state != "failed" and age < EXPIRES_AFTER and not lease.owner.is_dead()
+    return lease.state != "failed" and age < lease.owner.expires_after and not lease.owner.is_dead()
 
 
 def _in_use(lease: Lease, age: float) -> StoreError:
+    free_after = lease.owner.expires_after
     return StoreError(
         f"{lease.store.url} is being written by process {lease.owner.pid} on {lease.owner.host} (last sign of life "
-        f"{age:.0f} s ago): wait until it is done. If it is dead, this target is free {EXPIRES_AFTER:.0f} s after that"
+        f"{age:.0f} s ago): wait until it is done. If it is dead, this target is free {free_after:.0f} s after that"
     )
 
 

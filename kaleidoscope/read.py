@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaleidoscope.codecs import decode
+from kaleidoscope.codecs import MAX_PIXELS, decode
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.sources import entry_of
@@ -27,7 +27,9 @@ def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
         raise StoreError(error.message, key=key, step="read") from error
 
 
-def load(record: ImageRecord, counts: Counter[str] | None = None) -> ImageRecord:
+def load(
+    record: ImageRecord, counts: Counter[str] | None = None, *, max_pixels: int | None = MAX_PIXELS
+) -> ImageRecord:
     """Return the record with its pixels; one that has them already comes back as it is.
 
     One that has failed before is not read anew: that would take the image as it was for what was to be made of it.
@@ -45,7 +47,7 @@ def load(record: ImageRecord, counts: Counter[str] | None = None) -> ImageRecord
     if source is None:
         raise OpError("this record has neither pixels nor a source", key=record.key, step="read")
     data = _read(source.url, source.storage_options, record.key)
-    pixels, metadata = decode(data, key=record.key)
+    pixels, metadata = decode(data, key=record.key, max_pixels=max_pixels)
     if counts is not None:
         counts["decode"] += 1
     if source.size is None:

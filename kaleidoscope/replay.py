@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kaleidoscope import settings
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import OpError, RecipeError
 from kaleidoscope.job import environment
@@ -68,7 +69,7 @@ def replay(row: Mapping[str, Any], source: Any = None, *, allow_functions: bool 
         if isinstance(error, RecipeError):
             raise
         raise RecipeError(f"expected a row of a manifest, got {row!r}: {error!r}") from error
-    record = load(_input(row, key, source))
+    record = load(_input(row, key, source), max_pixels=settings.value("max-pixels"))
     _warn_of_changes(row, record)
     plan = make_plan(grow(Sequential(*ops)))
     nodes = [planned.node for planned in plan.root.below() if planned.node.op is not None]

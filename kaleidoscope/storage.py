@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from kaleidoscope.errors import KaleidoscopeError, StoreError
+from kaleidoscope.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
     Buffer = bytes | bytearray | memoryview
 
-#: Writes under way at once behind a task's back, on stores that are not this machine's disk.
-WRITES_BEHIND = 16
+#: Writes under way behind a task's back where nobody sets another number.
+WRITES_AT_ONCE: int = DEFAULTS["writes-at-once"]
 
 _serial = itertools.count()
 _process = uuid.uuid4().hex[:8]
@@ -316,14 +317,15 @@ def _create_without_links(path: Path, data: Buffer) -> bool:
 
 
 class WriteBehind:
-    """Writes while the caller goes on computing; at most `WRITES_BEHIND` objects wait.
+    """Writes while the caller goes on computing; at most `at_once` objects wait.
 
     On the machine's own disk a write is cheaper than handing it to a thread, and happens at once. Leaving the
     block waits until every write is confirmed, and raises the first error there was.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, at_once: int = WRITES_AT_ONCE) -> None:
         self.store = store
+        self.at_once = at_once
         self._pool: ThreadPoolExecutor | None = None
         self._under_way: list[Future[None]] = []
 
@@ -346,8 +348,8 @@ class WriteBehind:
             self.store.write(name, data)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(WRITES_BEHIND, thread_name_prefix="kaleidoscope-write")
-        if len(self._under_way) >= WRITES_BEHIND:
+            self._pool = ThreadPoolExecutor(self.at_once, thread_name_prefix="kaleidoscope-write")
+        if len(self._under_way) >= self.at_once:
             self._under_way.pop(0).result()
         self._under_way.append(self._pool.submit(self.store.write, name, data))
 

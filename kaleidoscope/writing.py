@@ -22,7 +22,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
-from kaleidoscope import at_work
+from kaleidoscope import at_work, settings
 from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, write_blocks
 from kaleidoscope.display import Progress
@@ -117,7 +117,8 @@ class WriteRun(DaskMethodsMixin):
         Parameters
         ----------
         progress : bool, optional
-            Whether to show a progress bar on stderr; by default in a terminal and in a notebook.
+            Whether to show a progress bar on stderr; by default what the setting ``kaleidoscope.progress`` says, else
+            in a terminal and in a notebook.
         **kwargs
             As for any Dask collection: ``scheduler="sync"``, ``num_workers=4``.
 
@@ -136,7 +137,8 @@ class WriteRun(DaskMethodsMixin):
         planned = self._planned()
         client = _active_client(self, kwargs.get("scheduler"))
         try:
-            with Progress(planned.outputs, enabled=progress) as bar:
+            shown = settings.value("progress") if progress is None else progress
+            with Progress(planned.outputs, enabled=shown) as bar:
                 if client is not None:
                     return _follow(client, planned, bar)
                 with _Advance(bar, planned.blocks):
@@ -200,7 +202,8 @@ class WriteRun(DaskMethodsMixin):
         work = plan_work(store, job, images.entries, overwrite=self.overwrite)
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
-        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite)
+        at_once = settings.value("writes-at-once")
+        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite, at_once)
         tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
         for place, blocks in enumerate(_grouped(work.blocks, _threads())):
             key = (f"blocks-{run_id}", place)

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
-    ("errors",),
+    ("errors", "settings"),
     ("record", "coordinates", "randomness", "resources"),
     ("registry",),
     ("ops", "codecs", "storage"),

@@ -144,13 +144,13 @@ class TestOrderAndContent:
                 ks.augment(ks.read_images(folder, partition_size=size), RECIPE, seed=7).compute(), views.compute()
             )
 
-    def test_partitions_of_variants_are_cut_by_their_bytes(self, folder, monkeypatch):
+    def test_partitions_of_variants_are_cut_by_their_bytes(self, folder):
         assert ks.augment(folder, RECIPE).npartitions == 1
         size = max(path.stat().st_size for path in folder.rglob("*.png"))
-        monkeypatch.setattr("kaleidoscope.bag.PARTITION_BYTES", size * len(VARIANTS) * 2 * 2)
-        assert ks.augment(folder, RECIPE).npartitions == 3
-        monkeypatch.setattr("kaleidoscope.bag.PARTITION_BYTES", 1)
-        assert ks.augment(folder, RECIPE).npartitions == len(NAMES)
+        with dask.config.set({"kaleidoscope.partition-bytes": size * len(VARIANTS) * 2 * 2}):
+            assert ks.augment(folder, RECIPE).npartitions == 3
+        with dask.config.set({"kaleidoscope.partition-bytes": "1 B"}):
+            assert ks.augment(folder, RECIPE).npartitions == len(NAMES)
 
     def test_partition_size_of_the_images_is_kept(self, folder):
         assert ks.augment(ks.read_images(folder, partition_size=2), RECIPE).npartitions == 3

@@ -14,7 +14,16 @@ from fsspec.registry import _registry
 
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.sources import list_images
-from kaleidoscope.storage import WRITES_BEHIND, Store, WriteBehind, filesystem, is_local, public, read_url, store_errors
+from kaleidoscope.storage import (
+    WRITES_AT_ONCE,
+    Store,
+    WriteBehind,
+    filesystem,
+    is_local,
+    public,
+    read_url,
+    store_errors,
+)
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen
 
@@ -428,9 +437,9 @@ class Gate(Store):
 class TestWriteBehind:
     def test_writes_all_by_the_end_of_the_block(self, store):
         with WriteBehind(store) as writer:
-            for i in range(3 * WRITES_BEHIND):
+            for i in range(3 * WRITES_AT_ONCE):
                 writer.write(f"a{i:02d}", b"%d" % i)
-        assert [store.read(name) for name in store.list("")] == [b"%d" % i for i in range(3 * WRITES_BEHIND)]
+        assert [store.read(name) for name in store.list("")] == [b"%d" % i for i in range(3 * WRITES_AT_ONCE)]
 
     def test_writes_to_disk_at_once(self, disk):
         writer = WriteBehind(disk)
@@ -447,7 +456,7 @@ class TestWriteBehind:
             assert store.finished == ["a"]
 
     def test_lets_a_bounded_number_wait(self, memory):
-        names = [f"{i:02d}" for i in range(WRITES_BEHIND + 1)]
+        names = [f"{i:02d}" for i in range(WRITES_AT_ONCE + 1)]
         store = Gate(memory, names)
         with WriteBehind(store) as writer:
             for name in names[:-1]:
@@ -471,7 +480,7 @@ class TestWriteBehind:
                 writer.write(name, b"")
 
     def test_raises_an_error_at_the_next_chance(self, memory):
-        names = [f"{i:02d}" for i in range(WRITES_BEHIND + 2)]
+        names = [f"{i:02d}" for i in range(WRITES_AT_ONCE + 2)]
         store = Gate(memory, names, failing=names[:1])
         store.open()
         accepted = []
@@ -479,7 +488,7 @@ class TestWriteBehind:
             for name in names:
                 writer.write(name, b"")
                 accepted.append(name)
-        assert accepted == names[:WRITES_BEHIND]
+        assert accepted == names[:WRITES_AT_ONCE]
 
     def test_lets_the_error_of_the_block_out(self, memory):
         store = Gate(memory, "ab", failing="a")

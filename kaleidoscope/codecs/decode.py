@@ -28,6 +28,7 @@ import numpy as np
 from kaleidoscope.codecs import header as headers
 from kaleidoscope.codecs.header import Header, describe, npy_header, png_chunks, read_header, tiff_tags
 from kaleidoscope.errors import DecodeError
+from kaleidoscope.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 #: Extensions of the formats read here, lower case, without the dot.
 KNOWN_EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "tif", "tiff", "bmp", "npy"})
 
-#: 268 megapixels: 0.8 GB as 8-bit RGB. A file of a few kilobytes can claim more.
-MAX_PIXELS = 2**28
+#: The limit where nobody sets another.
+MAX_PIXELS: int = DEFAULTS["max-pixels"]
 
 #: What `np.dtype` name each accepted npy type has.
 _NPY_TYPES = {"u1": "uint8", "u2": "uint16", "i2": "int16", "f4": "float32"}
@@ -106,7 +107,7 @@ def _refuse_over(max_pixels: int | None, header: Header) -> None:
     if max_pixels is not None and count > max_pixels:
         raise DecodeError(
             f"{header.width}x{header.height} is {count:,} pixels, over the limit of {max_pixels:,}; "
-            "raise max_pixels if the file is to be trusted"
+            "raise the setting kaleidoscope.max-pixels if the file is to be trusted"
         )
 
 
