@@ -12,6 +12,7 @@ Names are loaded when they are first used: ``import kaleidoscope`` itself costs 
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from kaleidoscope.writing import WriteRun
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # what is told goes where the user sends it
 
 __all__ = [
     "AugmentedBag",

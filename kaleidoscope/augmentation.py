@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
+from kaleidoscope.log import tell_failure
 from kaleidoscope.read import as_record, load, pixels_of
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.sources import PackedKeys, unpack
 from kaleidoscope.walk import walk
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,11 @@ class Augmentation:
         except KaleidoscopeError as error:
             if job.on_error == "raise":
                 raise
+            tell_failure(_log, error, set())
             for variant in wanted or job.plan.tree.variants:
                 yield ImageRecord(key, variant=variant, source=record.source, error=error)
             return
+        told: set[str | None] = set()
         for outcome in walk(
             job.plan,
             pixels,
@@ -66,6 +72,8 @@ class Augmentation:
         ):
             if outcome.error is not None and job.on_error == "raise":
                 raise outcome.error
+            if outcome.error is not None:
+                tell_failure(_log, outcome.error, told)
             yield ImageRecord(
                 key,
                 None if outcome.pixels is None else outcome.pixels.copy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 import zlib
@@ -11,11 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import format_bytes
+
 from kaleidoscope import at_work
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.lease import CHECK_EVERY, Lease, Owner, take_lease
+from kaleidoscope.log import tell, tell_failure
 from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, Row, from_parquet, params_text, to_parquet
 from kaleidoscope.read import as_record, load, pixels_of
 from kaleidoscope.record import Frame, ImageRecord, Source
@@ -28,6 +32,8 @@ from kaleidoscope.walk import Outcome, as_failure, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Order:
         The new record, in the order of writing.
     overwrite : bool
         Delete first what the manifest lists.
+    outputs : int
+        How many there are to make.
     writes_at_once : int
         See `WriteBehind`.
     """
@@ -58,6 +66,7 @@ class Order:
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
     overwrite: bool = False
+    outputs: int = 0
     writes_at_once: int = WRITES_AT_ONCE
 
 
@@ -177,6 +186,9 @@ def _open_run(order: Order) -> OpenRun:
     except BaseException:
         lease.release()
         raise
+    owner = order.owner
+    who = f"run {owner.run_id} of process {owner.pid} on {owner.host}"
+    tell(_log, logging.INFO, f"{store.url}: opened by {who}: {order.outputs:,} outputs to make")
     return OpenRun(order.job, lease, time.time(), order.writes_at_once)
 
 
@@ -221,6 +233,8 @@ def close_run(run: OpenRun, totals: Sequence[Totals]) -> Totals:
     """Add up what the blocks came to, and let the next writer in."""
     total = replace(sum_totals(totals), seconds=time.time() - run.started)
     run.lease.release()
+    came = f"{total.outputs:,} outputs, {format_bytes(total.bytes)}, {total.failed:,} inputs failed"
+    tell(_log, logging.INFO, f"{run.store.url}: closed by run {run.lease.owner.run_id}: {came}, {total.seconds:.1f} s")
     return total
 
 
@@ -255,6 +269,8 @@ def _write_block(
     run.store.delete(output for made, output in block.outdated.items() if made in failed)
     part: PartName = replace(block.part, failures=totals.failed > 0)
     run.store.write(f"{PARTS}/{part}", to_parquet(rows, COLUMNS))
+    came = f"{totals.outputs:,} outputs, {totals.failed:,} inputs failed"
+    tell(_log, logging.DEBUG, f"{run.store.url}: committed block {block.part.block} as {part}: {came}")
     return totals
 
 
@@ -267,6 +283,7 @@ class _OneImage:
     storage_options: Mapping[str, Any]
     backend: Cv2Backend
     writer: WriteBehind
+    told: set[str | None] = field(default_factory=set, compare=False)
 
     def rows(self, wanted: Sequence[str] | None, carried: ImageRecord | None) -> Iterator[Row]:
         """Yield a row for each wanted variant, its output written."""
@@ -336,6 +353,7 @@ class _OneImage:
             error = OpError("no pixels came out", key=key, step=variant)
         if job.on_error == "raise":
             raise error
+        tell_failure(_log, error, self.told)
         return replace(row, error=f"{type(error).__name__}: {error.message}", step=error.step)
 
     def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:

@@ -8,6 +8,7 @@ machine that no longer runs, or gave no sign of life for as long as it had said 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
@@ -21,9 +22,12 @@ import psutil
 
 from kaleidoscope import settings
 from kaleidoscope.errors import StoreError
+from kaleidoscope.log import tell
 from kaleidoscope.settings import DEFAULTS
 from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
+
+_log = logging.getLogger(__name__)
 
 #: Seconds without a sign of life after which a holder counts as dead, wherever it ran, where nobody sets others.
 EXPIRES_AFTER: float = DEFAULTS["lease-expires-after"]
@@ -214,12 +218,25 @@ def take_lease(store: Store, owner: Owner) -> Lease:
             raise _in_use(other, age)
     if not created:
         raise StoreError(f"another run has just been at {store.url}: start this one again")
+    for other, age in held.values():
+        tell(_log, logging.WARNING, _taken_over(other, age))
     store.delete(other.name for other, _ in held.values())
     return lease
 
 
 def _is_alive(lease: Lease, age: float) -> bool:
     return lease.state != "failed" and age < lease.owner.expires_after and not lease.owner.is_dead()
+
+
+def _taken_over(lease: Lease, age: float) -> str:
+    owner = lease.owner
+    if lease.state == "failed":
+        why = "a task of it had failed"
+    elif owner.is_dead():
+        why = "that process is dead"
+    else:
+        why = f"its last sign of life was {age:.0f} s ago"
+    return f"{lease.store.url}: taken over from run {owner.run_id} of process {owner.pid} on {owner.host}: {why}"
 
 
 def _in_use(lease: Lease, age: float) -> StoreError:

@@ -202,8 +202,9 @@ class WriteRun(DaskMethodsMixin):
         work = plan_work(store, job, images.entries, overwrite=self.overwrite)
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
+        outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
         at_once = settings.value("writes-at-once")
-        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite, at_once)
+        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite, outputs, at_once)
         tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
         for place, blocks in enumerate(_grouped(work.blocks, _threads())):
             key = (f"blocks-{run_id}", place)
@@ -216,7 +217,6 @@ class WriteRun(DaskMethodsMixin):
             report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), len(images.entries), work.there
         )
         graph = self._graph(report, tasks, below=bool(images.carried))
-        outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
         return _Planned(run_id, work, graph, report, block_keys, outputs)
 
     def _graph(self, name: str, tasks: Mapping[Key, Task], *, below: bool) -> HighLevelGraph:

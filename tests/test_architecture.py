@@ -19,7 +19,7 @@ RANKS = [
     ("errors", "settings"),
     ("record", "coordinates", "randomness", "resources"),
     ("registry",),
-    ("ops", "codecs", "storage"),
+    ("ops", "codecs", "storage", "log"),
     ("tree", "labels"),
     ("recipe", "recipe_files", "plan", "sources", "read"),
     ("backends",),
