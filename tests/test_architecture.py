@@ -202,17 +202,6 @@ print(*(name for name in {SLOW_OR_OPTIONAL} if name in sys.modules))
     assert in_a_fresh_process(code).split() == []
 
 
-def test_import_opens_no_socket():
-    code = """
-import sys
-seen = []
-sys.addaudithook(lambda event, args: seen.append(event) if event.startswith("socket.") else None)
-import kaleidoscope
-print(*seen)
-"""
-    assert in_a_fresh_process(code).split() == []
-
-
 class TestTheseChecks:
     """A check that cannot fail is none."""
 
