@@ -20,6 +20,7 @@ _functions = click.option(
     "--allow-functions", is_flag=True, help="Let the recipe name functions of your own (Apply), and import them."
 )
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Another one gives other draws.")
+_scheduler = click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -49,7 +50,7 @@ def demo(folder: Path) -> None:
 @click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
 @click.option("--on-error", type=click.Choice(["record", "raise"]), default="record", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Delete first what the manifest of TARGET lists.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster there, such as tcp://host:8786.")
+@_scheduler
 @click.option("--progress/--no-progress", default=None, help="A bar on stderr; by default in a terminal.")
 @_as_json
 def augment(source: str, target: str, **options: Any) -> None:
@@ -177,13 +178,15 @@ def report(target: str, *, as_json: bool) -> None:
 
 
 @cli.command()
-def info() -> None:
-    """Print the versions that a bug report needs."""
-    from dask.system import CPU_COUNT
+@_scheduler
+@_as_json
+def info(scheduler: str | None, *, as_json: bool) -> None:
+    """Print what a bug report needs: versions, the machine, codecs, settings, and the cluster if one is named."""
+    from kaleidoscope import info as about
 
-    from kaleidoscope.job import environment
-
-    click.echo(f"{environment()}, {CPU_COUNT} cores")
+    with _cluster(scheduler):
+        found = about.collect()
+    click.echo(json.dumps(found, default=str) if as_json else about.as_text(found))
 
 
 @contextmanager

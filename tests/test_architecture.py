@@ -27,7 +27,7 @@ RANKS = [
     ("estimate", "display"),
     ("optimize", "tables", "report", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
-    ("demo", "cli", "service"),
+    ("demo", "info", "cli", "service"),
 ]
 ORDER = [room for rank in RANKS for room in rank]
 

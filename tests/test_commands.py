@@ -73,6 +73,8 @@ def test_augment_on_error_raise_stops_with_one_line(work):
         (("augment", "photos", "out"), "Missing option '--recipe'"),
         (("augment", "photos", "out", "-r", "recipe.yaml", "--format", "gif"), "expected one of the formats"),
         (("augment", "photos", "out", "-r", "recipe.yaml", "--scheduler", "tcp://127.0.0.1:9"), "no Dask scheduler"),
+        (("info", "--scheduler", "tcp://127.0.0.1:9"), "no Dask scheduler"),
+        (("info", "--scheduler", "nonsense://"), "no Dask scheduler"),
         (("report", "photos"), "no manifest"),
         (("ops", "Rotat"), "Did you mean 'Rotate'"),
         (("nonsense",), "No such command"),
@@ -125,8 +127,30 @@ def test_replay_makes_an_output_again(work):
     assert "has no output" in run("replay", "out", "none.png", "x.png", cwd=work, ok=(2,)).stderr
 
 
-def test_info_names_versions(work):
+def test_info(work):
     assert "opencv-python" in run("info", cwd=work).stdout
+    found = json.loads(run("info", "--json", cwd=work).stdout)
+    assert found["versions"]["kaleidoscope"] == ks.__version__
+    assert found["dask"] is None
+
+
+def test_info_shows_settings_and_mistakes_in_them(work):
+    environment = {**os.environ, "DASK_KALEIDOSCOPE__PROGRESS": "False", "DASK_KALEIDOSCOPE__MAX_PIXEL": "5"}
+    found = json.loads(run("info", "--json", cwd=work, env=environment).stdout)["settings"]
+    assert (found["progress"], found["max-pixel"]) == (False, 5)
+    assert "Did you mean 'max-pixels'" in found["mistake"]
+
+
+def test_info_of_a_cluster(work):
+    with ks.cluster.local(workers=1, threads_per_worker=2, dashboard=False) as cluster:
+        words = ("info", "--scheduler", cluster.scheduler_address, "--json")
+        found = json.loads(run(*words, cwd=work).stdout)["dask"]
+    assert found == {
+        "scheduler": cluster.scheduler_address,
+        "workers": 1,
+        "threads": 2,
+        "versions that differ": {},
+    }
 
 
 @pytest.mark.parametrize("command", ["", "augment", "demo", "explain", "preview", "ops", "replay", "report", "info"])
