@@ -1,13 +1,17 @@
 import json
 import os
 import pickle
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import dask
 import numpy as np
 import pytest
+import yaml
 from dask.base import tokenize
 
 import kaleidoscope as ks
@@ -18,6 +22,7 @@ from kaleidoscope.settings import DEFAULTS, SETTINGS, value
 from kaleidoscope.storage import Store
 
 PIXELS = 24 * 32
+PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -249,3 +254,42 @@ def test_progress_is_shown_as_set_unless_the_call_says_otherwise(setting, asked,
 def test_a_mistake_stops_a_run_before_anything_is_read(tmp_path):
     with set_to(max_pixel=5), pytest.raises(RecipeError, match="Did you mean 'max-pixels'"):
         ks.augment([np.zeros((4, 4, 3), np.uint8)], ops.HorizontalFlip())
+
+
+class TestThePage:
+    """docs/settings.md says what is so."""
+
+    def test_has_every_setting_as_it_is_defined(self):
+        rows = re.findall(r"^\| `([a-z-]+)` \| `(.+?)` \| (.+) \|$", PAGE, re.MULTILINE)
+        assert [(name, yaml.safe_load(default), meaning) for name, default, meaning in rows] == [
+            (each.name, each.default, each.meaning) for each in SETTINGS.values()
+        ]
+
+    def blocks(self, language):
+        return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+    def test_sets_the_same_three_times(self, tmp_path):
+        file, environment, code = self.blocks("yaml")[0], self.blocks("sh")[0], self.blocks("python")[0]
+        (tmp_path / "kaleidoscope.yaml").write_text(file)
+        variables = dict(line.split("=", 1) for line in shlex.split(environment))
+        read = "from kaleidoscope.settings import *\nprint([value(name) for name in SETTINGS])"
+        found = [
+            subprocess.run(
+                [sys.executable, "-c", f"{first}\n{read}"],
+                env={**os.environ, **more},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for first, more in (("", {"DASK_CONFIG": str(tmp_path)}), ("", variables), (code, {}))
+        ]
+        assert found == [f"{[1_000_000_000, 128 * 2**20, 16, 600.0, None]}\n"] * 3
+
+    def test_shows_how_logs_are_heard_here_and_on_workers(self):
+        code = (
+            self.blocks("python")[1]
+            + "import kaleidoscope.log as log\nlog.tell(logging.getLogger('kaleidoscope.x'), 20, 'hear')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stderr.endswith("INFO kaleidoscope.x hear\n")
+        assert yaml.safe_load(self.blocks("yaml")[1]) == {"logging": {"kaleidoscope": "info"}}
