@@ -18,6 +18,7 @@ from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
+from kaleidoscope.storage import public
 
 #: Images in a partition that holds only keys.
 _KEYS_PER_PARTITION = 100
@@ -155,7 +156,7 @@ class ImageBag(StreamingBag):
 
     def __repr__(self) -> str:
         """Name the root and how many images."""
-        where = f" in {self.listing.root}" if self.listing.root else ""
+        where = f" in {public(self.listing.root)}" if self.listing.root else ""
         return f"ImageBag<{len(self.listing.entries)} images{where}, npartitions={self.npartitions}>"
 
     __str__ = __repr__

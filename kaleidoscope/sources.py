@@ -79,8 +79,8 @@ class Listing:
                 raise RecipeError(f"the name {entry.key!r} is not text in UTF-8: rename the file")
             if entry.key in seen:
                 raise RecipeError(
-                    f"two images have the key {entry.key!r}: {seen[entry.key]} and {entry.url}; pass root= so that "
-                    "keys tell them apart, or list each once"
+                    f"two images have the key {entry.key!r}: {public(seen[entry.key])} and {public(entry.url)}; pass "
+                    "root= so that keys tell them apart, or list each once"
                 )
             seen[entry.key] = entry.url
 
@@ -192,10 +192,10 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
             found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
             base = _before_wildcard(path)
         else:
-            raise StoreError(f"cannot list {url}: there is nothing there")
+            raise StoreError(f"cannot list {public(url)}: there is nothing there")
     if not found:
         raise StoreError(
-            f"there are no images in {url}: looked for files that end in "
+            f"there are no images in {public(url)}: looked for files that end in "
             + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
         )
     if root is not None:
@@ -258,7 +258,7 @@ def _key_of_url(url: str) -> str:
 def _relative(path: str, base: str) -> str:
     base = base.rstrip("/") + "/"
     if not path.startswith(base):
-        raise RecipeError(f"{path} does not lie in the root {base}")
+        raise RecipeError(f"{public(path)} does not lie in the root {public(base)}")
     return path[len(base) :]
 
 

@@ -295,3 +295,42 @@ class TestPacks:
 )
 def test_extension(name, wanted):
     assert extension(name) == wanted
+
+
+SIGNED = "http://me:secret@127.0.0.1:9/a.jpg?signature=token"
+
+
+class TestErrors:
+    """They name URLs without what opens them."""
+
+    @pytest.mark.parametrize(
+        ("urls", "options", "said"),
+        [
+            ([SIGNED, SIGNED], {}, "two images have the key"),
+            ([SIGNED], {"root": "http://127.0.0.1:9/elsewhere?signature=token"}, "does not lie in the root"),
+            (SIGNED, {}, "cannot list"),
+        ],
+    )
+    def test_show_no_credentials(self, urls, options, said):
+        with pytest.raises(KaleidoscopeError, match=said) as caught:
+            list_images(urls, **options)
+        assert "127.0.0.1:9/" in str(caught.value)
+        assert "secret" not in str(caught.value)
+        assert "token" not in str(caught.value)
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_of_a_listing_show_no_credentials(self, there, monkeypatch):
+        fs = fsspec.filesystem("memory")
+        monkeypatch.setattr("kaleidoscope.sources.filesystem", lambda *_: (fs, "/nothing"))
+        monkeypatch.setattr("kaleidoscope.sources.options_of", lambda *_: {})
+        monkeypatch.setattr(fs, "isdir", lambda _: there)
+        with pytest.raises(StoreError, match=r"there is nothing there|there are no images") as caught:
+            list_images("ftp://me:secret@host/nothing")
+        assert "ftp://host/nothing" in str(caught.value)
+
+
+def test_a_bag_shows_no_credentials_of_its_root():
+    from kaleidoscope.bag import ImageBag
+
+    bag = ImageBag({("images", 0): []}, "images", 1, Listing((Entry("a.jpg", SIGNED),), "http://me:secret@host/"))
+    assert repr(bag) == "ImageBag<1 images in http://host/, npartitions=1>"
