@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kaleidoscope import cluster, errors, ops, samples
+    from kaleidoscope import cluster, errors, labels, ops, samples
     from kaleidoscope.augmented import AugmentedBag, augment
     from kaleidoscope.bag import ImageBag, read_images
     from kaleidoscope.display import ContactSheet
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kaleidoscope.replay import replay
     from kaleidoscope.report import Report
     from kaleidoscope.tables import read_manifest
+    from kaleidoscope.targets import Targets
     from kaleidoscope.writing import WriteRun
 
 __version__ = "0.1.0"
@@ -34,11 +35,13 @@ __all__ = [
     "ImageBag",
     "ImageRecord",
     "Report",
+    "Targets",
     "WriteRun",
     "augment",
     "cluster",
     "dump_recipe",
     "errors",
+    "labels",
     "load_recipe",
     "ops",
     "read_images",
@@ -53,6 +56,7 @@ _HOMES = {
     "ImageBag": "bag",
     "ImageRecord": "record",
     "Report": "report",
+    "Targets": "targets",
     "WriteRun": "writing",
     "augment": "augmented",
     "dump_recipe": "recipe_files",

@@ -61,6 +61,7 @@ class Augmentation:
             key=key,
             seed=job.seed,
             backend=backend,
+            targets=record.targets,
             lineage=record.lineage,
             wanted=None if wanted is None else frozenset(wanted),
         ):
@@ -69,6 +70,7 @@ class Augmentation:
             yield ImageRecord(
                 key,
                 None if outcome.pixels is None else outcome.pixels.copy(),
+                None if outcome.targets is None else outcome.targets.copied(),
                 metadata=dict(record.metadata),
                 lineage=outcome.lineage,
                 variant=outcome.variant,

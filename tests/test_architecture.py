@@ -17,11 +17,11 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # what stands to its left.
 RANKS = [
     ("errors",),
-    ("record", "coordinates", "randomness", "resources"),
+    ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
     ("ops", "codecs", "storage"),
-    ("tree", "labels"),
-    ("recipe", "recipe_files", "plan", "sources", "read"),
+    ("tree",),
+    ("recipe", "recipe_files", "plan", "sources", "labels", "read"),
     ("backends",),
     ("job", "walk", "sinks", "manifest", "lease", "run", "blocks", "augmentation"),
     ("estimate", "display"),
