@@ -16,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kaleidoscope import cluster, errors, ops, samples
+    from kaleidoscope import cluster, errors, labels, ops, samples
     from kaleidoscope.augmented import AugmentedBag, augment
     from kaleidoscope.bag import ImageBag, read_images
     from kaleidoscope.display import ContactSheet
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kaleidoscope.replay import replay
     from kaleidoscope.report import Report
     from kaleidoscope.tables import read_manifest
+    from kaleidoscope.targets import Targets
     from kaleidoscope.writing import WriteRun
 
 __version__ = "0.1.0"
@@ -37,11 +38,13 @@ __all__ = [
     "ImageBag",
     "ImageRecord",
     "Report",
+    "Targets",
     "WriteRun",
     "augment",
     "cluster",
     "dump_recipe",
     "errors",
+    "labels",
     "load_recipe",
     "ops",
     "read_images",
@@ -56,6 +59,7 @@ _HOMES = {
     "ImageBag": "bag",
     "ImageRecord": "record",
     "Report": "report",
+    "Targets": "targets",
     "WriteRun": "writing",
     "augment": "augmented",
     "dump_recipe": "recipe_files",

@@ -67,6 +67,7 @@ class Augmentation:
             key=key,
             seed=job.seed,
             backend=backend,
+            targets=record.targets,
             lineage=record.lineage,
             wanted=None if wanted is None else frozenset(wanted),
         ):
@@ -77,6 +78,7 @@ class Augmentation:
             yield ImageRecord(
                 key,
                 None if outcome.pixels is None else outcome.pixels.copy(),
+                None if outcome.targets is None else outcome.targets.copied(),
                 metadata=dict(record.metadata),
                 lineage=outcome.lineage,
                 variant=outcome.variant,

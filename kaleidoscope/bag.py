@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -16,9 +17,12 @@ from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.labels import Masks
+from kaleidoscope.labels.table import Several, labels_of
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
 from kaleidoscope.storage import public
+from kaleidoscope.targets import Labels
 
 #: Images in a partition that holds only keys.
 _KEYS_PER_PARTITION = 100
@@ -157,14 +161,58 @@ class ImageBag(StreamingBag):
     def __repr__(self) -> str:
         """Name the root and how many images."""
         where = f" in {public(self.listing.root)}" if self.listing.root else ""
-        return f"ImageBag<{len(self.listing.entries)} images{where}, npartitions={self.npartitions}>"
+        labelled = "" if self.listing.labels is None else "labelled "
+        return f"ImageBag<{len(self.listing.entries)} {labelled}images{where}, npartitions={self.npartitions}>"
 
     __str__ = __repr__
+
+    def with_targets(self, targets: Any, *, min_area: float = 0.0, min_visibility: float = 0.0) -> ImageBag:
+        """Return the same images, labelled: what is labelled in them moves with their pixels.
+
+        Parameters
+        ----------
+        targets : DataFrame, mapping or callable
+            A table with a row for each object: ``key`` names the image; ``class`` and ``id`` the object; ``xmin, ymin,
+            xmax, ymax`` (or ``box``, a list of the four), ``polygon`` and ``keypoints`` say where it is, in pixels, as
+            `Targets` has them. An image without a row has no objects. Or `Targets` by key; or a function of the
+            key that returns them, or None, which is called where the image is read.
+        min_area : float, square pixels
+            An object of which less is left after a crop, a rotation, ... is dropped, with all that belongs to it.
+        min_visibility : float
+            The same by the share that is left, 0 to 1. One of which nothing is left is always dropped.
+
+        Returns
+        -------
+        ImageBag
+
+        Raises
+        ------
+        RecipeError
+            If a label makes no sense, or none of them is of an image here.
+
+        Warns
+        -----
+        UserWarning
+            If some of them are of no image here.
+
+        Examples
+        --------
+        >>> from kaleidoscope import samples, Targets
+        >>> dataset = read_images(samples.folder())
+        >>> dataset.with_targets({"rocket.jpg": Targets(boxes=[(300, 50, 350, 400)], classes=["rocket"])})
+        ImageBag<6 labelled images in ..., npartitions=1>
+        """
+        keys = [entry.key for entry in self.listing.entries]
+        labels: Labels = labels_of(targets, keys, min_area, min_visibility)
+        if self.listing.labels is not None:
+            labels = Several((self.listing.labels, labels))
+        return _bag_of(self.listing.labelled(labels), self.partition_size)
 
 
 def read_images(
     urls: Url | Iterable[Url],
     *,
+    labels: Masks | Iterable[Masks] | None = None,
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
     partition_size: int | None = None,
@@ -175,6 +223,9 @@ def read_images(
     ----------
     urls : str, path, or iterable of them
         A folder (with everything under it), a glob, one file, or a list of files; local or any fsspec URL.
+    labels : label format, or several, optional
+        What is labelled in them, such as ``ks.labels.Masks("masks")``, a folder of masks; see also
+        `ImageBag.with_targets`.
     root : str or path, optional
         What keys are relative to. Without it: the folder; a glob's part before its first wildcard; one file's
         parent; for a list, the URL without its scheme is the key.
@@ -192,7 +243,12 @@ def read_images(
     StoreError
         If there is nothing at `urls`, or no image.
     RecipeError
-        If two images have the same key.
+        If two images have the same key, or the labels are of none of them.
+
+    Warns
+    -----
+    UserWarning
+        If some images have no mask.
 
     Examples
     --------
@@ -203,10 +259,30 @@ def read_images(
     if partition_size is not None and (type(partition_size) is not int or partition_size < 1):
         raise RecipeError(f"partition_size: expected a number of images of at least 1, got {partition_size!r}")
     listing = list_images(urls, root=root, storage_options=storage_options)
+    return _bag_of(listing if labels is None else _with_masks(listing, labels), partition_size)
+
+
+def _bag_of(listing: Listing, partition_size: int | None) -> ImageBag:
     packs = listing.pack(partition_size or _KEYS_PER_PARTITION)
     name = "images-" + tokenize(listing, partition_size)
     graph = HighLevelGraph.from_collections(name, {(name, i): (unpack, pack) for i, pack in enumerate(packs)})
     return ImageBag(graph, name, len(packs), listing, partition_size=partition_size)
+
+
+def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
+    """Return the images with their masks; a mask that lies among the images is none of them."""
+    several = [labels] if isinstance(labels, Masks) else list(labels)
+    for one in several:
+        if not isinstance(one, Masks):
+            raise RecipeError(f"labels: expected ks.labels.Masks(folder), got {one!r} ({type(one).__name__})")
+    found = [one.listed() for one in several]
+    masks = set().union(*(one.urls() for one in found))
+    listing = replace(listing, entries=tuple(entry for entry in listing.entries if entry.url not in masks))
+    if not listing.entries:
+        raise RecipeError("labels: every one of these images is a mask: give Masks a suffix that tells them apart")
+    for one in found:
+        one.check([entry.key for entry in listing.entries])
+    return listing.labelled(found[0] if len(found) == 1 else Several(tuple(found)))
 
 
 def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
@@ -218,11 +294,11 @@ def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
     for entry in listing.entries:
         size = decoded_bytes(entry) * outputs_per_image
         if group and total + size > most:
-            packs.append(PackedKeys.of(group, listing.storage_options))
+            packs.append(listing.packed(group))
             group, total = [], 0
         group.append(entry)
         total += size
-    return [*packs, PackedKeys.of(group, listing.storage_options)] if group else packs
+    return [*packs, listing.packed(group)] if group else packs
 
 
 def decoded_bytes(entry: Entry) -> int:

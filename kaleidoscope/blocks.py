@@ -6,34 +6,43 @@ import logging
 import pickle
 import time
 import zlib
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from dask.utils import format_bytes
 
 from kaleidoscope import at_work
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import KaleidoscopeError, OpError, StoreError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.lease import CHECK_EVERY, Lease, Owner, take_lease
 from kaleidoscope.log import tell, tell_failure
-from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, Row, from_parquet, params_text, to_parquet
+from kaleidoscope.manifest import COLUMNS, OK, PartName, Row, from_parquet, params_text, to_parquet
 from kaleidoscope.read import as_record, load, pixels_of
+from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import PARTS, BlockWork, delete_outputs, fingerprint
-from kaleidoscope.sinks import output_name
+from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
 from kaleidoscope.sources import Entry
 from kaleidoscope.storage import WRITES_AT_ONCE, Store, WriteBehind, public
+from kaleidoscope.targets import Labels, Targets
+from kaleidoscope.totals import Totals, sum_totals
 from kaleidoscope.walk import Outcome, as_failure, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
+
+_MASK_ENCODER = Encoder(MASK_FORMAT)
+#: Encoded masks that are kept while an image is at work; its variants come depth first.
+_MASKS_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -86,59 +95,21 @@ class OpenRun:
 
 
 @dataclass(frozen=True)
-class Totals:
-    """What some blocks, or a whole run, came to.
-
-    Parameters
-    ----------
-    outputs, bytes : int
-        Written now.
-    failed : int
-        Inputs of which at least one variant failed.
-    lost : int
-        Variants that failed.
-    seconds : float
-        From opening to closing; 0 for blocks.
-    counts : mapping of str to int
-        ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``: what it took; ``buffer``: images allocated.
-    """
-
-    outputs: int = 0
-    bytes: int = 0
-    failed: int = 0
-    lost: int = 0
-    seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-    @staticmethod
-    def of(rows: Iterable[tuple[str, str, int | None]], counts: Mapping[str, int]) -> Totals:
-        """Sum up the rows of a block, each as key, status and bytes."""
-        rows = list(rows)
-        done = [size or 0 for _, status, size in rows if status == OK]
-        failed = [key for key, status, _ in rows if status == FAILED]
-        return Totals(len(done), sum(done), len(set(failed)), len(failed), counts=counts)
-
-
-def sum_totals(several: Sequence[Totals]) -> Totals:
-    """Add up the totals of different blocks."""
-    counts: Counter[str] = Counter()
-    for one in several:
-        counts.update(one.counts)
-    sums = {name: sum(getattr(one, name) for one in several) for name in ("outputs", "bytes", "failed", "lost")}
-    return Totals(**sums, counts=dict(counts))
-
-
-@dataclass(frozen=True)
 class PackedBlocks:
     """Blocks to do, compressed: what travels inside a task."""
 
     data: bytes = field(repr=False)
     storage_options: Mapping[str, Any] = field(repr=False)
+    labels: Labels | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, blocks: Sequence[BlockWork], storage_options: Mapping[str, Any]) -> PackedBlocks:
-        """Compress blocks; `storage_options` open the images of all of them."""
-        return cls(zlib.compress(pickle.dumps(list(blocks))), storage_options)
+    def of(
+        cls, blocks: Sequence[BlockWork], storage_options: Mapping[str, Any], labels: Labels | None = None
+    ) -> PackedBlocks:
+        """Compress blocks; `storage_options` open the images of all of them, `labels` have their targets."""
+        if labels is not None:
+            labels = labels.part([entry.key for block in blocks for entry, _ in block.entries])
+        return cls(zlib.compress(pickle.dumps(list(blocks))), storage_options, labels)
 
     def blocks(self) -> list[BlockWork]:
         """Return the blocks as they were packed."""
@@ -222,10 +193,7 @@ def _write_blocks(run: OpenRun, packed: PackedBlocks, carried: Sequence[Sequence
     by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
     with one_thread_per_task():
         return sum_totals(
-            [
-                _committed(run, block) or _write_block(run, block, packed.storage_options, by_key)
-                for block in packed.blocks()
-            ]
+            [_committed(run, block) or _write_block(run, block, packed, by_key) for block in packed.blocks()]
         )
 
 
@@ -252,26 +220,32 @@ def _committed(run: OpenRun, block: BlockWork) -> Totals | None:
 def _write_block(
     run: OpenRun,
     block: BlockWork,
-    storage_options: Mapping[str, Any],
+    packed: PackedBlocks,
     carried: Mapping[str, ImageRecord],
 ) -> Totals:
     backend = Cv2Backend()
     rows: list[Row] = []
     with WriteBehind(run.store, run.writes_at_once) as writer:
         for entry, wanted in block.entries:
-            one = _OneImage(run, entry, storage_options, backend, writer)
-            rows += one.rows(wanted, carried.get(entry.key))
+            one = _OneImage(run, entry, backend, writer)
+            rows += one.rows(wanted, carried.get(entry.key) or _record_of(entry, packed))
     totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
     if block.retry_only and totals.outputs == 0:
         return totals  # it failed before and it failed again: the rows that say so are there
     run.lease.check()
-    failed = {(row.key, row.variant) for row in rows if row.status == FAILED}
-    run.store.delete(output for made, output in block.outdated.items() if made in failed)
+    written = {name for row in rows for name in row.files}
+    run.store.delete(name for name in block.outdated if name not in written)
     part: PartName = replace(block.part, failures=totals.failed > 0)
     run.store.write(f"{PARTS}/{part}", to_parquet(rows, COLUMNS))
     came = f"{totals.outputs:,} outputs, {totals.failed:,} inputs failed"
     tell(_log, logging.DEBUG, f"{run.store.url}: committed block {block.part.block} as {part}: {came}")
     return totals
+
+
+def _record_of(entry: Entry, packed: PackedBlocks) -> ImageRecord:
+    """Return the record of an image that lies at a URL."""
+    source = Source(entry.url, entry.size, entry.etag, packed.storage_options)
+    return ImageRecord(entry.key, source=source, labels=packed.labels)
 
 
 @dataclass(frozen=True)
@@ -280,24 +254,24 @@ class _OneImage:
 
     run: OpenRun
     entry: Entry
-    storage_options: Mapping[str, Any]
     backend: Cv2Backend
     writer: WriteBehind
     told: set[str | None] = field(default_factory=set, compare=False)
+    #: The masks that were encoded last, with their bytes: variants that differ in colour share them.
+    encoded: deque[tuple[NDArray[Any], bytes]] = field(default_factory=lambda: deque(maxlen=_MASKS_KEPT))
 
-    def rows(self, wanted: Sequence[str] | None, carried: ImageRecord | None) -> Iterator[Row]:
+    def rows(self, wanted: Sequence[str] | None, record: ImageRecord) -> Iterator[Row]:
         """Yield a row for each wanted variant, its output written."""
         job, key = self.run.job, self.entry.key
         outcomes: Iterable[Outcome]
-        source = Source(self.entry.url, self.entry.size, self.entry.etag, self.storage_options)
-        size = source.size
+        size = self.entry.size
         try:
-            record = load(carried or ImageRecord(key, source=source), self.backend.counts, max_pixels=job.max_pixels)
+            record = load(record, self.backend.counts, max_pixels=job.max_pixels)
             pixels = pixels_of(record)
             if size is None and record.source is not None:
                 size = record.source.size
         except KaleidoscopeError as error:
-            outcomes = [Outcome(variant, None, (), error) for variant in wanted or job.plan.tree.variants]
+            outcomes = [Outcome(variant, None, (), error=error) for variant in wanted or job.plan.tree.variants]
         else:
             only = None if wanted is None else frozenset(wanted)
             outcomes = walk(
@@ -306,6 +280,7 @@ class _OneImage:
                 key=key,
                 seed=job.seed,
                 backend=self.backend,
+                targets=record.targets,
                 lineage=record.lineage,
                 wanted=only,
             )
@@ -333,15 +308,21 @@ class _OneImage:
             frame = Frame.of(outcome.pixels)
             try:
                 data = self._encode(outcome.pixels, frame)
+                masks = self._encoded_masks(outcome.targets)
             except KaleidoscopeError as refused:
                 error = as_failure(refused, key, "encode")
             else:
                 name = output_name(key, variant, job.encoder.extension)
                 self.writer.write(name, data)
+                mask_names = {mask: mask_name(name, mask) for mask in masks}
+                for mask, mask_data in masks.items():
+                    self.writer.write(mask_names[mask], mask_data)
                 return replace(
                     row,
                     status=OK,
                     output=name,
+                    objects=None if outcome.targets is None else canonical(outcome.targets.objects()),
+                    masks=canonical(mask_names) if masks else None,
                     width=frame.width,
                     height=frame.height,
                     channels=frame.channels,
@@ -363,4 +344,17 @@ class _OneImage:
         finally:
             self.backend.release(scratch)
         self.backend.counts["encode"] += 1
+        return data
+
+    def _encoded_masks(self, targets: Targets | None) -> dict[str, bytes]:
+        """Return the masks as PNG, by name."""
+        return {name: self._encoded_mask(mask) for name, mask in (targets.masks if targets else {}).items()}
+
+    def _encoded_mask(self, mask: NDArray[Any]) -> bytes:
+        for done, data in self.encoded:
+            if done is mask:
+                return data
+        data = _MASK_ENCODER.encode(mask[..., np.newaxis])
+        self.backend.counts["encode"] += 1
+        self.encoded.append((mask, data))
         return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ COLUMNS = {
     "source_size": "int64",
     "source_etag": "string",
     "environment": "string",
+    "objects": "string",
+    "masks": "string",
 }
 
 _PART = re.compile(
@@ -113,6 +116,24 @@ class Row:
     dtype: str | None = None
     bytes: int | None = None
     checksum: int | None = None
+    objects: str | None = None
+    masks: str | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """The names of what was written for it: the output and its masks."""
+        return files_of(self.output, self.masks)
+
+
+def files_of(output: str | None, masks: str | None) -> list[str]:
+    """Return the names of what was written for a row, from its columns ``output`` and ``masks``.
+
+    Examples
+    --------
+    >>> files_of("a__original.jpg", '{"mask":"a__original.mask.png"}'), files_of(None, None)
+    (['a__original.jpg', 'a__original.mask.png'], [])
+    """
+    return [*([output] if output else []), *(json.loads(masks).values() if masks else [])]
 
 
 def params_text(lineage: Iterable[Step]) -> str:

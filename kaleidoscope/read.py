@@ -30,19 +30,40 @@ def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
 def load(
     record: ImageRecord, counts: Counter[str] | None = None, *, max_pixels: int | None = MAX_PIXELS
 ) -> ImageRecord:
-    """Return the record with its pixels; one that has them already comes back as it is.
+    """Return the record with its pixels and its targets, which fit them.
 
     One that has failed before is not read anew: that would take the image as it was for what was to be made of it.
 
     Raises
     ------
-    StoreError, DecodeError, OpError
-        If its source cannot be read or decoded, or it has neither pixels nor a source.
+    StoreError, DecodeError, OpError, RecipeError
+        If its source cannot be read or decoded, it has neither pixels nor a source, or its labels do not fit.
     """
+    if record.error is not None and record.pixels is None:
+        raise record.error
+    record = _with_pixels(record, counts, max_pixels)
+    targets = record.targets
+    if targets is None and record.labels is None:
+        return record
+    try:
+        if targets is None and record.labels is not None:
+            targets = record.labels.of(record.key)
+        if targets is not None:
+            height, width = pixels_of(record).shape[:2]
+            targets = targets.fitted(width, height)
+    except Exception as error:  # a function of the user's may raise anything
+        kind, message = (
+            (type(error), error.message)
+            if isinstance(error, KaleidoscopeError)
+            else (OpError, f"{type(error).__name__}: {error}")
+        )
+        raise kind(message, key=record.key, step="labels") from error
+    return replace(record, targets=targets, labels=None)
+
+
+def _with_pixels(record: ImageRecord, counts: Counter[str] | None, max_pixels: int | None) -> ImageRecord:
     if record.pixels is not None:
         return record
-    if record.error is not None:
-        raise record.error
     source = record.source
     if source is None:
         raise OpError("this record has neither pixels nor a source", key=record.key, step="read")
@@ -91,8 +112,6 @@ def as_record(item: object, root: str | None, storage_options: Mapping[str, Any]
     """
     match item:
         case ImageRecord():
-            if item.targets is not None:
-                raise RecipeError("targets do not move with the pixels in this version", key=item.key)
             return item
         case str() | os.PathLike():
             entry = entry_of(os.fspath(item), root, storage_options)

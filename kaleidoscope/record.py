@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaleidoscope.errors import KaleidoscopeError, OpError
+from kaleidoscope.targets import Labels, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,13 +114,16 @@ class Step:
     params : mapping
         What ``sample_params`` drew, as JSON values.
     text : str
-        All three as JSON, as the manifest keeps it.
+        All of this as JSON, as the manifest keeps it.
+    targets : mapping of str to int
+        How many labelled objects it ``clipped`` at the frame's border, and ``dropped``, where it did.
     """
 
     node: str
     op: Mapping[str, Any]
     params: Mapping[str, Any]
     text: str = field(repr=False)
+    targets: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -132,8 +136,8 @@ class ImageRecord:
         Name relative to the dataset's root, ``/`` between folders.
     pixels : ndarray of shape (H, W, C), optional
         RGB (grey ``C=1``, RGBA), ``uint8``, ``uint16`` or ``float32`` in [0, 1]. None: not read yet.
-    targets : None
-        Labels that move with the pixels.
+    targets : Targets, optional
+        What is labelled in it: it moves with the pixels.
     metadata : dict
         What the file said about itself (``format``, ``offset`` of signed input).
     lineage : tuple of Step
@@ -144,16 +148,19 @@ class ImageRecord:
         Where its bytes lie.
     error : KaleidoscopeError, optional
         Why there are no pixels, where reading or an op failed.
+    labels : Labels, optional
+        Where its targets come from, while they have not been read.
     """
 
     key: str
     pixels: NDArray[Any] | None = None
-    targets: None = None
+    targets: Targets | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     lineage: tuple[Step, ...] = ()
     variant: str = "original"
     source: Source | None = None
     error: KaleidoscopeError | None = None
+    labels: Labels | None = None
 
     def __repr__(self) -> str:
         """Name the key, the variant and the frame; never the pixels."""
@@ -165,4 +172,5 @@ class ImageRecord:
             frame = str(Frame.of(self.pixels))
         except OpError as error:  # somebody's function made them
             frame = error.message
-        return f"ImageRecord({self.key!r}, {self.variant!r}, {frame})"
+        labelled = "" if self.targets is None else f", {self.targets!r}"
+        return f"ImageRecord({self.key!r}, {self.variant!r}, {frame}{labelled})"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.job import Job, digest, environment, leaves_digest
-from kaleidoscope.manifest import OK, PartName, from_parquet, oldest_first, to_parquet
+from kaleidoscope.manifest import OK, PartName, files_of, from_parquet, oldest_first, to_parquet
 from kaleidoscope.sources import RECORD_FOLDER, Entry
 from kaleidoscope.storage import Store
 
@@ -22,7 +22,14 @@ RUN_RECORD = f"{RECORD_FOLDER}/run.json"
 PARTS = f"{RECORD_FOLDER}/manifest"
 FORMAT_VERSION = 1
 
-_INPUT_COLUMNS = {"block": "int32", "key": "string", "size": "int64", "etag": "string", "since": "int32"}
+_INPUT_COLUMNS = {
+    "block": "int32",
+    "key": "string",
+    "size": "int64",
+    "etag": "string",
+    "labels": "string",
+    "since": "int32",
+}
 #: Stands in a part's name for variants that differ from key to key.
 SOME = "some"
 
@@ -39,13 +46,14 @@ class RecordedInput:
     key: str
     size: int | None
     etag: str
+    labels: str
     since: int = 0
 
     def differs(self, entry: Entry) -> bool:
-        """Whether the listed image is another version; what one of the two does not know is no difference."""
+        """Whether image or labels are another version; a size or etag that one of them lacks is no difference."""
         sizes = {self.size, entry.size} - {None}
         etags = {self.etag, entry.etag} - {""}
-        return len(sizes) > 1 or len(etags) > 1
+        return len(sizes) > 1 or len(etags) > 1 or self.labels != entry.labels
 
 
 @dataclass(frozen=True)
@@ -131,14 +139,14 @@ class BlockWork:
         The images, each with the variants wanted of it (None: all).
     retry_only : bool
         Every output of it has failed before, on the same input: if it fails again, nothing is committed.
-    outdated : mapping of (str, str) to str
-        What lies there of earlier versions of these images, by key and variant: an output that fails now is deleted.
+    outdated : collection of str
+        What lies there of earlier versions of these images: what is not written again is deleted.
     """
 
     part: PartName
     entries: tuple[tuple[Entry, tuple[str, ...] | None], ...]
     retry_only: bool = False
-    outdated: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    outdated: Collection[str] = ()
 
     def outputs(self, variants: int) -> int:
         """Return how many outputs it asks for, where a recipe has that many variants."""
@@ -235,12 +243,13 @@ def _assign_blocks(
         before = inputs.get(key)
         if before is not None and before.differs(entry):
             since = _next_serial(state.parts.get(before.block, []))
-            inputs[key] = RecordedInput(before.block, key, entry.size, entry.etag, since)
+            inputs[key] = RecordedInput(before.block, key, entry.size, entry.etag, entry.labels, since)
             changed.append(inputs[key])
     first = 1 + max((one.block for one in state.inputs.values()), default=-1)
     new = [entry for key, entry in wanted.items() if key not in state.inputs]
     for place, entry in enumerate(new):
-        inputs[entry.key] = RecordedInput(first + place // block_images, entry.key, entry.size, entry.etag)
+        block = first + place // block_images
+        inputs[entry.key] = RecordedInput(block, entry.key, entry.size, entry.etag, entry.labels)
         changed.append(inputs[entry.key])
     return inputs, changed
 
@@ -267,7 +276,7 @@ def _blocks_left(
         listed = [wanted[one.key] for one in members if one.key in wanted]
         if not listed:
             continue
-        mark = digest([[one.key, one.size, one.etag, one.since] for one in members], size=4)
+        mark = digest([[one.key, one.size, one.etag, one.labels, one.since] for one in members], size=4)
         parts = state.parts.get(block, [])
         regular = [p for p in parts if p.inputs == mark and p.leaves in known_sets and not p.failures]
         serial = _next_serial(parts)
@@ -298,27 +307,26 @@ def _by_row(
     job: Job,
 ) -> BlockWork:
     """Read a block's rows to see what is left of it: an input has changed or gone, or something failed."""
-    rows: dict[tuple[str, str], tuple[str, str | None, int]] = {}
-    names = ["key", "variant", "status", "output"]
+    rows: dict[tuple[str, str], tuple[str, list[str], int]] = {}
+    names = ["key", "variant", "status", "output", "masks"]
     for part in oldest_first(parts):
         table = from_parquet(store.read(f"{PARTS}/{part}"), names)
-        for key, variant, status, output in zip(*(table[n].to_pylist() for n in names), strict=True):
-            rows[key, variant] = (status, output, part.serial)
+        for key, variant, status, output, masks in zip(*(table[n].to_pylist() for n in names), strict=True):
+            rows[key, variant] = (status, files_of(output, masks), part.serial)
     entries, retry_only = [], True
-    outdated: dict[tuple[str, str], str] = {}
+    outdated: list[str] = []
     for entry in listed:
         asked = []
         for variant in job.wanted(entry.key) or job.plan.tree.variants:
-            status, output, serial = rows.get((entry.key, variant), ("", None, -1))
+            status, files, serial = rows.get((entry.key, variant), ("", [], -1))
             stale = serial < inputs[entry.key].since
             if stale or status != OK:
                 asked.append(variant)
                 retry_only = retry_only and not stale
-                if output is not None:
-                    outdated[entry.key, variant] = output
+                outdated += files
         if asked:
             entries.append((entry, tuple(asked)))
-    return BlockWork(new, tuple(entries), retry_only, outdated)
+    return BlockWork(new, tuple(entries), retry_only, tuple(outdated))
 
 
 def _record_files(
@@ -357,8 +365,9 @@ def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:
     for name in store.list(PARTS):
         go_on()
         if PartName.parse(name) is not None:
-            outputs = from_parquet(store.read(f"{PARTS}/{name}"), ["output"])["output"].to_pylist()
-            store.delete(output for output in outputs if output is not None)
+            table = from_parquet(store.read(f"{PARTS}/{name}"), ["output", "masks"])
+            for output, masks in zip(table["output"].to_pylist(), table["masks"].to_pylist(), strict=True):
+                store.delete(files_of(output, masks))
             store.delete([f"{PARTS}/{name}"])
     go_on()
     inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]

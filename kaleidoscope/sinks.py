@@ -13,6 +13,8 @@ from kaleidoscope.sources import RECORD_FOLDER
 
 #: Most filesystems allow 255 bytes; what is cut to fewer leaves room for whatever a copy may append.
 MAX_COMPONENT = 200
+#: Whatever the images are written as: it loses nothing, and holds 16 bits.
+MASK_FORMAT = "png"
 
 
 def output_name(key: str, variant: str, extension: str) -> str:
@@ -53,6 +55,19 @@ def output_name(key: str, variant: str, extension: str) -> str:
     if folders and folders[0] == RECORD_FOLDER:
         folders[0] = folders[0].replace("_", "%5F")  # an output must not lie among what is kept about outputs
     return "/".join([*folders, _shortened(_inside(stem), ending)])
+
+
+def mask_name(output: str, mask: str) -> str:
+    """Return where a mask of an output lies: beside it, ``{output without its extension}.mask[-{name}].png``.
+
+    Examples
+    --------
+    >>> mask_name("cat/001__hflip.jpg", "mask"), mask_name("cat/001__hflip.png.jpg", "lesion")
+    ('cat/001__hflip.mask.png', 'cat/001__hflip.png.mask-lesion.png')
+    """
+    middle = "mask" if mask == "mask" else f"mask-{mask}"
+    folder, name = posixpath.split(output)
+    return posixpath.join(folder, _shortened(posixpath.splitext(name)[0], f".{middle}.{MASK_FORMAT}"))
 
 
 def _inside(part: str) -> str:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.storage import filesystem, is_local, options_of, public, store_errors
+from kaleidoscope.targets import Labels
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -39,12 +40,15 @@ class Entry:
         Bytes, where the listing said so.
     etag : str
         The store's mark of this version; empty where there is none.
+    labels : str
+        The mark of this version of its labels; empty where it has none.
     """
 
     key: str
     url: str
     size: int | None = None
     etag: str = ""
+    labels: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,14 @@ class Listing:
         The folder that keys are relative to; empty where each URL is its own.
     storage_options : mapping
         What fsspec needs to open the URLs. Never shown.
+    labels : Labels, optional
+        Where the images' targets come from.
     """
 
     entries: tuple[Entry, ...]
     root: str = ""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    labels: Labels | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a key that is there twice, as nothing would tell its variants apart, and one that is no text.
@@ -84,16 +91,31 @@ class Listing:
                 )
             seen[entry.key] = entry.url
 
+    def labelled(self, labels: Labels) -> Listing:
+        """Return it with labels, whose marks are part of what its images are."""
+        entries = tuple(replace(entry, labels=labels.mark(entry.key)) for entry in self.entries)
+        return replace(self, entries=entries, labels=labels)
+
     def records(self) -> list[ImageRecord]:
         """Return a record for every image, without pixels."""
-        return [ImageRecord(e.key, source=Source(e.url, e.size, e.etag, self.storage_options)) for e in self.entries]
+        return [
+            ImageRecord(
+                e.key,
+                source=Source(e.url, e.size, e.etag, self.storage_options),
+                labels=self.labels and self.labels.part((e.key,)),
+            )
+            for e in self.entries
+        ]
 
     def pack(self, size: int) -> list[PackedKeys]:
         """Cut into packs of at most `size` images, in order."""
-        return [
-            PackedKeys.of(self.entries[first : first + size], self.storage_options)
-            for first in range(0, len(self.entries), size)
-        ]
+        return [self.packed(self.entries[first : first + size]) for first in range(0, len(self.entries), size)]
+
+    def packed(self, entries: Sequence[Entry]) -> PackedKeys:
+        """Compress some of the entries."""
+        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
+        labels = self.labels and self.labels.part([e.key for e in entries])
+        return PackedKeys(zlib.compress(json.dumps(columns).encode()), self.storage_options, labels)
 
 
 @dataclass(frozen=True)
@@ -106,22 +128,19 @@ class PackedKeys:
         Columns of keys, URLs, sizes and etags.
     storage_options : mapping
         What fsspec needs to open the URLs. Never shown.
+    labels : Labels, optional
+        Where the targets of these images come from.
     """
 
     data: bytes = field(repr=False)
     storage_options: Mapping[str, Any] = field(repr=False)
-
-    @classmethod
-    def of(cls, entries: Sequence[Entry], storage_options: Mapping[str, Any]) -> PackedKeys:
-        """Compress entries."""
-        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
-        return cls(zlib.compress(json.dumps(columns).encode()), storage_options)
+    labels: Labels | None = field(default=None, repr=False)
 
     def listing(self) -> Listing:
         """Return the entries as they were packed."""
         columns = json.loads(zlib.decompress(self.data))
         entries = (Entry(*row) for row in zip(*columns, strict=True))
-        return Listing(tuple(entries), storage_options=self.storage_options)
+        return Listing(tuple(entries), storage_options=self.storage_options, labels=self.labels)
 
 
 def unpack(packed: PackedKeys) -> list[ImageRecord]:

@@ -37,7 +37,8 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
         Exactly one row per (key, variant), the newest: ``key, output`` (relative to `url`)``, variant, status`` (``ok``
         or ``failed``)``, error, step, params`` (the chain of ops with what each drew, as JSON)``, seed, recipe_id,
         width, height, channels, dtype, bytes, checksum`` (CRC-32)``, source, source_size, source_etag,
-        environment``.
+        environment, objects`` (what is labelled in it, as JSON: see `kaleidoscope.Targets.of_objects`; missing where
+        images have no labels)`` and masks`` (the name of each mask and its file, as JSON).
 
     Raises
     ------

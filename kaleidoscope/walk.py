@@ -5,19 +5,22 @@ Depth first, so that one path of the tree is alive at a time; every prefix is ap
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.backends.follow import follow
+from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.randomness import stream
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, Step
+from kaleidoscope.targets import Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +38,8 @@ class Outcome:
         Lent: they are overwritten once the next outcome is asked for. None if the variant failed.
     lineage : tuple of Step
         What was applied, as far as it came.
+    targets : Targets or None
+        What is labelled in them; masks may be shared with other outcomes.
     error : KaleidoscopeError or None
         Why it failed, with key and step.
     """
@@ -42,21 +47,36 @@ class Outcome:
     variant: str
     pixels: NDArray[Any] | None
     lineage: tuple[Step, ...]
+    targets: Targets | None = None
     error: KaleidoscopeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """The state at a node: settled pixels and the map not yet applied to them.
+class _Settled:
+    """Pixels that have been made, with their targets and what led to them."""
 
-    ``pixels`` are the outcome of that map, where somebody needed them.
+    pixels: NDArray[Any]
+    targets: Targets | None
+    lineage: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The state at a node: settled pixels, and the map not yet applied to them.
+
+    ``settled`` is the outcome of that map, where somebody needed it.
     """
 
-    base: NDArray[Any]
+    base: _Settled
     pending: NDArray[np.float64]
     frame: Frame
-    pixels: NDArray[Any] | None
+    settled: _Settled | None
     lineage: tuple[Step, ...]
+
+    @classmethod
+    def at(cls, settled: _Settled, frame: Frame) -> _View:
+        """Return the state where pixels have just been made."""
+        return cls(settled, np.eye(3), frame, settled, settled.lineage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +113,7 @@ def walk(
     key: str,
     seed: int,
     backend: Cv2Backend,
+    targets: Targets | None = None,
     lineage: tuple[Step, ...] = (),
     draws: Mapping[str, Params] | None = None,
     wanted: Collection[str] | None = None,
@@ -111,6 +132,8 @@ def walk(
         The run's seed.
     backend : Cv2Backend
         Applies the ops; its buffers are lent to the outcomes.
+    targets : Targets, optional
+        What is labelled in it; see `Targets.fitted`.
     lineage : tuple of Step
         What was applied before this tree.
     draws : mapping of str to mapping, optional
@@ -126,7 +149,7 @@ def walk(
     frame = Frame.of(pixels)
     trip = _Walk(key, seed, backend, draws, wanted, None if wanted is None else _paths(plan, wanted))
     if trip.wants(plan.root):
-        yield from _descend(trip, plan.root, _View(pixels, np.eye(3), frame, pixels, lineage))
+        yield from _descend(trip, plan.root, _View.at(_Settled(pixels, targets, lineage), frame))
 
 
 def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
@@ -140,21 +163,39 @@ def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
 
 def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome]:
     """Yield the outcomes at and under a node; buffers taken here go back here."""
-    made: NDArray[Any] | None = None
+    made: _Settled | None = None
     children = [child for child in planned.children if trip.wants(child)]
-    if view.pixels is None and (trip.wants_leaf(planned) or any(trip.needs_parent(child) for child in children)):
+    if view.settled is None and (trip.wants_leaf(planned) or any(trip.needs_parent(child) for child in children)):
+        move = Warp(view.pending, planned.resampling, Frame.of(view.base.pixels), view.frame)
         try:
-            made = trip.backend.warp(view.base, view.pending, planned.resampling, view.frame)
+            made = _settle(trip, view.base, [move], view.lineage)
         except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
             yield from _lost(trip, planned, view.lineage, error)
             return
-        view = replace(view, pixels=made)
+        view = replace(view, settled=made)
     if trip.wants_leaf(planned):
-        yield Outcome(planned.node.name, view.pixels, view.lineage)
+        now = _settled(view)
+        yield Outcome(planned.node.name, now.pixels, now.lineage, now.targets)
     for child in children:
         yield from _step(trip, child, view)
     if made is not None:
-        trip.backend.release(made)
+        trip.backend.release(made.pixels)
+
+
+def _settle(trip: _Walk, before: _Settled, moves: Sequence[Move], lineage: tuple[Step, ...]) -> _Settled:
+    """Apply to pixels and targets what is to be applied; the last step of the lineage counts what that cost."""
+    pixels = trip.backend.apply(before.pixels, moves)
+    if before.targets is None:
+        return _Settled(pixels, None, lineage)
+    try:
+        targets, counts = follow(before.targets, moves)
+    except BaseException:
+        trip.backend.release(pixels)
+        raise
+    if counts:
+        last = lineage[-1]
+        lineage = (*lineage[:-1], as_step(last.node, last.op, last.params, counts))
+    return _Settled(pixels, targets, lineage)
 
 
 def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
@@ -163,11 +204,11 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
     if op is None:
         yield from _descend(trip, child, view)
         return
-    made: NDArray[Any] | None = None
-    lineage = view.lineage
+    made: _Settled | None = None
+    lineage = view.lineage if child.joins else _settled(view).lineage
     try:
         params = _draw(trip, child, op, view.frame)
-        lineage = (*lineage, _as_step(child, params))
+        lineage = (*lineage, as_step(child.node.name, child.spec, params))
         frame = op.out_frame(view.frame, params)
         if isinstance(op, Geometric) and op.fuses:
             matrix = op.matrix(view.frame, params)
@@ -176,14 +217,14 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
             else:
                 below = _View(_settled(view), matrix, frame, None, lineage)
         else:
-            made = trip.backend.apply(op, _settled(view), params, frame)
-            below = _View(made, np.eye(3), frame, made, lineage)
+            made = _settle(trip, _settled(view), list(moves_of(op, params, view.frame)), lineage)
+            below = _View.at(made, frame)
     except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
         yield from _lost(trip, child, lineage, error)
         return
     yield from _descend(trip, child, below)
     if made is not None:
-        trip.backend.release(made)
+        trip.backend.release(made.pixels)
 
 
 def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
@@ -194,18 +235,26 @@ def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
     return op.sample_params(stream(trip.seed, trip.key, child.node.name), frame)
 
 
-def _as_step(child: PlannedNode, params: Params) -> Step:
+def as_step(node: str, spec: Mapping[str, Any], params: Params, counts: Mapping[str, int] | None = None) -> Step:
+    """Return a step with its text.
+
+    Raises
+    ------
+    OpError
+        If what was drawn is no JSON.
+    """
+    said = {"node": node, "op": spec, "params": params, **({"targets": dict(counts)} if counts else {})}
     try:
-        text = canonical({"node": child.node.name, "op": child.spec, "params": params})
+        text = canonical(said)
     except (TypeError, ValueError) as error:
         raise OpError(f"expected finite JSON values from sample_params, got {params!r}: {error}") from error
-    return Step(child.node.name, child.spec, params, text)
+    return Step(node, spec, params, text, counts or {})
 
 
-def _settled(view: _View) -> NDArray[Any]:
-    if view.pixels is None:
+def _settled(view: _View) -> _Settled:
+    if view.settled is None:
         raise OpError("the plan did not foresee that these pixels are needed")
-    return view.pixels
+    return view.settled
 
 
 def _lost(trip: _Walk, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception) -> Iterator[Outcome]:
@@ -213,7 +262,7 @@ def _lost(trip: _Walk, planned: PlannedNode, lineage: tuple[Step, ...], error: E
     failure = as_failure(error, trip.key, planned.node.name)
     for below in planned.below():
         if trip.wants(below) and trip.wants_leaf(below):
-            yield Outcome(below.node.name, None, lineage, failure)
+            yield Outcome(below.node.name, None, lineage, error=failure)
 
 
 def as_failure(error: Exception, key: str, step: str) -> KaleidoscopeError:

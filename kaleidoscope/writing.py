@@ -24,16 +24,19 @@ from dask.threaded import get as threaded_get
 
 from kaleidoscope import at_work, settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, Totals, close_run, open_run, write_blocks
+from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.lease import Owner, give_up
 from kaleidoscope.read import as_record
+from kaleidoscope.record import ImageRecord
 from kaleidoscope.report import Report
 from kaleidoscope.run import PARTS, BlockWork, Work, fingerprint, plan_work
 from kaleidoscope.sinks import check_names
 from kaleidoscope.sources import Entry, Listing
 from kaleidoscope.storage import Store
+from kaleidoscope.targets import Labels
+from kaleidoscope.totals import Totals
 
 if TYPE_CHECKING:
     from dask.typing import Key
@@ -57,6 +60,7 @@ class _Images:
     entries: Sequence[Entry]
     storage_options: Mapping[str, Any]
     carried: Mapping[str, Key]
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ class WriteRun(DaskMethodsMixin):
             key = (f"blocks-{run_id}", place)
             keys = [entry.key for block in blocks for entry, _ in block.entries]
             needs = dict.fromkeys(images.carried[k] for k in keys if k in images.carried)
-            packed = PackedBlocks.of(blocks, images.storage_options)
+            packed = PackedBlocks.of(blocks, images.storage_options, images.labels)
             tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *(TaskRef(need) for need in needs))
         block_keys = [key for key in tasks if key != opened]
         tasks[report] = Task(
@@ -235,7 +239,7 @@ class WriteRun(DaskMethodsMixin):
     def _images(self) -> _Images:
         """Return the images; those of a bag are asked for their keys, here or on the active client."""
         if isinstance(self.source, Listing):
-            return _Images(self.source.entries, self.source.storage_options, {})
+            return _Images(self.source.entries, self.source.storage_options, {}, self.source.labels)
         identify = _Identify(self.augmentation.root, self.augmentation.storage_options)
         partitions = dask.compute(*self.source.map_partitions(identify).to_delayed())
         entries = [entry for found in partitions for entry, _ in found]
@@ -267,13 +271,22 @@ class _Identify:
     def _identified(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
         record = as_record(item, self.root, self.storage_options)
         source = record.source
+        labels = _mark_of(record)
         if record.pixels is None and source is not None and record.error is None:
-            return Entry(record.key, source.url, source.size, source.etag), dict(source.storage_options)
+            entry = Entry(record.key, source.url, source.size, source.etag, labels)
+            return entry, None if labels else dict(source.storage_options)
         url = source.url if source else ""
         if record.pixels is None:
-            return Entry(record.key, url), None
+            return Entry(record.key, url, labels=labels), None
         mark = f"{zlib.crc32(record.pixels.tobytes()):08x}"
-        return Entry(record.key, url, record.pixels.nbytes, mark), None
+        return Entry(record.key, url, record.pixels.nbytes, mark, labels), None
+
+
+def _mark_of(record: ImageRecord) -> str:
+    """Return what tells a record's labels from others."""
+    if record.targets is not None:
+        return record.targets.digest()
+    return "" if record.labels is None else record.labels.mark(record.key)
 
 
 def _report(run: OpenRun, totals: Sequence[Totals], inputs: int, there: int) -> Report:

@@ -17,13 +17,13 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # what stands to its left.
 RANKS = [
     ("errors", "settings"),
-    ("record", "coordinates", "randomness", "resources"),
+    ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
     ("ops", "codecs", "storage", "log"),
-    ("tree", "labels"),
-    ("recipe", "recipe_files", "plan", "sources", "read"),
+    ("tree",),
+    ("recipe", "recipe_files", "plan", "sources", "labels", "read"),
     ("backends",),
-    ("job", "walk", "sinks", "manifest", "lease", "run", "at_work", "blocks", "augmentation"),
+    ("job", "walk", "sinks", "manifest", "lease", "run", "at_work", "totals", "blocks", "augmentation"),
     ("estimate", "display"),
     ("optimize", "tables", "report", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),

@@ -132,10 +132,6 @@ class TestAsRecord:
         with pytest.raises(RecipeError, match="have no keys"):
             as_record(PIXELS, None, {})
 
-    def test_refuses_targets_that_would_stay_behind(self):
-        with pytest.raises(RecipeError, match=r"^a: targets do not move"):
-            as_record(ImageRecord("a", PIXELS, targets={"mask": PIXELS}), None, {})
-
     @pytest.mark.parametrize("item", [7, None, ("a", "b"), (1, PIXELS), ("a", PIXELS, 1), {"key": "a"}])
     def test_refuses_anything_else(self, item):
         with pytest.raises(RecipeError, match=r"expected a URL, an ImageRecord or a \(key, array\) pair"):

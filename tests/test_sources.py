@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.record import Source
-from kaleidoscope.sources import Entry, Listing, PackedKeys, extension, list_images, unpack
+from kaleidoscope.sources import Entry, Listing, extension, list_images, unpack
 from kaleidoscope.storage import read_url
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen
@@ -270,7 +270,7 @@ class TestEntries:
 class TestPacks:
     @given(ENTRIES)
     def test_give_back_what_was_packed(self, entries):
-        packed = PackedKeys.of(entries, {"secret": SECRET})
+        packed = Listing(tuple(entries), storage_options={"secret": SECRET}).packed(entries)
         assert packed.listing().entries == tuple(entries)
         assert [(r.key, r.source) for r in unpack(packed)] == [
             (e.key, Source(e.url, e.size, e.etag, {"secret": SECRET})) for e in entries
@@ -286,7 +286,7 @@ class TestPacks:
 
     def test_are_small(self):
         entries = [Entry(f"train/{i:07d}.jpg", f"s3://bucket/train/{i:07d}.jpg", 90_000, "e") for i in range(10_000)]
-        assert len(pickle.dumps(PackedKeys.of(entries, {}))) < 20 * 10_000
+        assert len(pickle.dumps(Listing(tuple(entries)).packed(entries))) < 20 * 10_000
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from kaleidoscope.backends.moves import Move, Warp
 from kaleidoscope.errors import OpError
-from kaleidoscope.ops.base import Geometric, Op, Params, Resampling, into
+from kaleidoscope.ops.base import Resampling, into
 from kaleidoscope.ops.channels import by_groups
-from kaleidoscope.ops.choose import Choice
 from kaleidoscope.record import Frame
 
 if TYPE_CHECKING:
@@ -38,17 +37,6 @@ MAX_SIDE = 32767
 #: Buffers that are kept, unless more are in use: the main job's six ops take one each and the encoder one. With the
 #: image itself that is 8 alive.
 MOST_BUFFERS = 7
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """Pixels on their way through a drawn sequence: the last that were made, and the map not yet applied to them."""
-
-    base: NDArray[Any]
-    matrix: NDArray[np.float64]
-    resampling: Resampling | None
-    frame: Frame
-    moved: bool
 
 
 class Cv2Backend:
@@ -83,51 +71,33 @@ class Cv2Backend:
         self._lent -= 1
         self._free.setdefault(Frame.of(pixels), []).append(pixels)
 
-    def apply(self, op: Op, src: NDArray[Any], params: Params, frame: Frame) -> NDArray[Any]:
-        """Return the op's outcome in a new buffer of that frame."""
-        if isinstance(op, Choice):
-            return self._apply_in_turn(op.steps(params), src)
-        if isinstance(op, Geometric) and not op.has_kernel:
-            return self.warp(src, op.matrix(Frame.of(src), params), op.resampling, frame)
-        out = self.take(frame)
+    def apply(self, src: NDArray[Any], moves: Iterable[Move]) -> NDArray[Any]:
+        """Return what some applications, one after another, make of `src`, in a new buffer."""
+        now = src
+        for move in list(moves):  # what cannot be done is refused before anything is
+            try:
+                made = self._apply_one(now, move)
+            finally:
+                if now is not src:
+                    self.release(now)
+            now = made
+        if now is not src:
+            return now
+        out = self.take(Frame.of(src))  # nothing was drawn: the outcome is lent and taken back like any other
+        np.copyto(out, src)
+        return out
+
+    def _apply_one(self, src: NDArray[Any], move: Move) -> NDArray[Any]:
+        if isinstance(move, Warp):
+            return self.warp(src, move.matrix, move.resampling, move.after)
+        out = self.take(move.after)
         try:
-            op.kernel(src, params, out)
+            move.op.kernel(src, move.params, out)
         except BaseException:
             self.release(out)
             raise
         self.counts["kernel"] += 1
         return out
-
-    def _apply_in_turn(self, steps: Iterable[tuple[Op, Params]], src: NDArray[Any]) -> NDArray[Any]:
-        """Apply ops one after another; neighbouring geometry is one warp, here too."""
-        state = _Pending(src, np.eye(3), None, Frame.of(src), moved=False)
-        for op, params in steps:
-            frame = op.out_frame(state.frame, params)
-            if isinstance(op, Geometric) and op.fuses:
-                if None not in (state.resampling, op.resampling) and state.resampling != op.resampling:
-                    state = self._settled(state, src)
-                matrix = op.matrix(state.frame, params) @ state.matrix
-                state = _Pending(state.base, matrix, op.resampling or state.resampling, frame, moved=True)
-            else:
-                state = self._settled(state, src)
-                made = self.apply(op, state.base, params, frame)
-                if state.base is not src:
-                    self.release(state.base)
-                state = _Pending(made, np.eye(3), None, frame, moved=False)
-        state = self._settled(state, src)
-        if state.base is not src:
-            return state.base
-        out = self.take(state.frame)  # nothing was drawn: the outcome is lent and taken back like any other
-        np.copyto(out, src)
-        return out
-
-    def _settled(self, state: _Pending, src: NDArray[Any]) -> _Pending:
-        if not state.moved:
-            return state
-        made = self.warp(state.base, state.matrix, state.resampling, state.frame)
-        if state.base is not src:
-            self.release(state.base)
-        return _Pending(made, np.eye(3), None, state.frame, moved=False)
 
     def warp(
         self, src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling | None, frame: Frame
@@ -146,15 +116,20 @@ class Cv2Backend:
         """
         out = self.take(frame)
         try:
-            if resampling is None:
-                _permute(src, matrix, out)
-            else:
-                _warp(src, matrix, resampling, out)
+            warp_into(out, src, matrix, resampling)
         except BaseException:
             self.release(out)
             raise
         self.counts["warp" if resampling else "permutation"] += 1
         return out
+
+
+def warp_into(out: NDArray[Any], src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling | None) -> None:
+    """Fill `out`, shape (H, W, C), with `src` moved by `matrix`; see `Cv2Backend.warp`."""
+    if resampling is None:
+        _permute(src, matrix, out)
+    else:
+        _warp(src, matrix, resampling, out)
 
 
 def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling, out: NDArray[Any]) -> None:

@@ -41,6 +41,10 @@ class Rotate(Geometric):
         What lies beyond the border. OpenCV's integers are accepted.
     fill : float or tuple of float, in the pixels' own range
         The value beyond the border (``constant`` only): one for all channels, or one for each.
+    mask_interpolation, fill_mask
+        The same for masks. All interpolations but ``nearest`` make values up.
+    rotate_method : {"largest_box", "ellipse"}
+        What the box of an object without a polygon becomes the bounds of: itself, turned, or the ellipse inside it.
     crop_border : bool
         Keep only the largest upright rectangle that the border does not reach, not larger than the image in
         either direction. The output's size then depends on the angle.
@@ -62,6 +66,9 @@ class Rotate(Geometric):
     border_mode: str | int = "constant"
     fill: float | tuple[float, ...] = 0.0
     crop_border: bool = False
+    mask_interpolation: str | int = "nearest"
+    fill_mask: float = 0.0
+    rotate_method: str = "largest_box"
 
     short_name = "rotate"
 
@@ -82,11 +89,12 @@ class Rotate(Geometric):
         fields.interpolation(self)
         fields.border(self)
         fields.flag(self, "crop_border")
+        fields.turned(self)
 
     @property
     def resampling(self) -> Resampling:
         """How the warp interpolates."""
-        return Resampling(str(self.interpolation), str(self.border_mode), self.fill)
+        return _resampling(self)
 
     @property
     def fuses(self) -> bool:
@@ -194,6 +202,10 @@ class Affine(Geometric):
         What lies beyond the border. OpenCV's integers are accepted.
     fill : float or tuple of float, in the pixels' own range
         The value beyond the border (``constant`` only): one for all channels, or one for each.
+    mask_interpolation, fill_mask
+        The same for masks. All interpolations but ``nearest`` make values up.
+    rotate_method : {"largest_box", "ellipse"}
+        What the box of an object without a polygon becomes the bounds of: itself, moved, or the ellipse inside it.
 
     Examples
     --------
@@ -218,6 +230,9 @@ class Affine(Geometric):
     balanced_scale: bool = False
     border_mode: str | int = "constant"
     fill: float | tuple[float, ...] = 0.0
+    mask_interpolation: str | int = "nearest"
+    fill_mask: float = 0.0
+    rotate_method: str = "largest_box"
 
     short_name = "affine"
 
@@ -244,6 +259,7 @@ class Affine(Geometric):
         for name in ("fit_output", "keep_ratio", "balanced_scale"):
             fields.flag(self, name)
         fields.border(self)
+        fields.turned(self)
         if self.translate_percent is not None and self.translate_px is not None:
             raise fields.refuse(self, "translate_px", self.translate_px, "None beside translate_percent: give one")
         across, down = fields.per_axis(self.scale)
@@ -253,7 +269,7 @@ class Affine(Geometric):
     @property
     def resampling(self) -> Resampling:
         """How the warp interpolates."""
-        return Resampling(str(self.interpolation), str(self.border_mode), self.fill)
+        return _resampling(self)
 
     @property
     def fuses(self) -> bool:
@@ -318,6 +334,17 @@ class Affine(Geometric):
         moved[:2, :2] = linear
         moved[:2, 2] = target + shift - linear @ middle
         return moved
+
+
+def _resampling(op: Rotate | Affine) -> Resampling:
+    return Resampling(
+        str(op.interpolation),
+        str(op.border_mode),
+        op.fill,
+        str(op.mask_interpolation),
+        op.fill_mask,
+        op.rotate_method,
+    )
 
 
 def _scaled_turned_sheared(params: Params) -> NDArray[np.float64]:

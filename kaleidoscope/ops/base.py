@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
+from kaleidoscope.coordinates import move_points
 from kaleidoscope.errors import OpError, RecipeError, did_you_mean
 from kaleidoscope.record import Frame
 
@@ -77,10 +78,26 @@ class Op(Part):
         """Fill `out`, shape ``out_frame(...).shape``, from `src`, which is shared and read-only; keep neither."""
         raise OpError(f"{type(self).__name__} has no kernel for the CPU")
 
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether pixels change places, so that targets must follow: where it says how they do."""
+        return type(self).move_points is not Op.move_points
+
+    def move_points(self, points: NDArray[np.float64], frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return where the pixels at `points` go, both of shape (N, 2), xy at pixel centres; here: nowhere.
+
+        An op that moves pixels without being `Geometric` defines this and `for_masks`.
+        """
+        return points
+
+    def for_masks(self) -> Self:
+        """Return the op that moves a mask, shape (H, W, 1), by the same params: it invents no values."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How a warp fills the pixels between and beyond the source's.
+    """How a warp fills the pixels between and beyond the source's, and what it does to masks and boxes.
 
     Parameters
     ----------
@@ -90,11 +107,22 @@ class Resampling:
         ``constant``, ``replicate``, ``reflect``, ``wrap`` or ``reflect_101``.
     fill : float or tuple of float
         Value beyond the border (``constant`` only), for all channels or one each, in the pixels' own range.
+    mask_interpolation, fill_mask
+        The same for masks.
+    rotate_method : str
+        What a box that is turned becomes the bounds of: ``largest_box``, itself, or ``ellipse``, the one inside it.
     """
 
     interpolation: str = "linear"
     border_mode: str = "constant"
     fill: float | tuple[float, ...] = 0.0
+    mask_interpolation: str = "nearest"
+    fill_mask: float = 0.0
+    rotate_method: str = "largest_box"
+
+    def for_masks(self) -> Resampling:
+        """Return how masks are warped."""
+        return replace(self, interpolation=self.mask_interpolation, fill=self.fill_mask)
 
 
 class Geometric(Op):
@@ -123,6 +151,15 @@ class Geometric(Op):
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the map from source to output, shape (3, 3), in pixels with integers at pixel centres."""
         raise OpError(f"{type(self).__name__} has no matrix")
+
+    @property
+    def moves_pixels(self) -> bool:
+        """It does."""
+        return True
+
+    def move_points(self, points: NDArray[np.float64], frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return where the matrix moves `points`, shape (N, 2), xy at pixel centres."""
+        return move_points(points, self.matrix(frame, params))
 
 
 @dataclass_transform(frozen_default=True)

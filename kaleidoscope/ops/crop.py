@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
@@ -32,6 +32,7 @@ class _Crop(Geometric):
     pad_position: str = "center"
     border_mode: str | int = "constant"
     fill: float | tuple[float, ...] = 0.0
+    fill_mask: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the fields, and store names instead of OpenCV's integers.
@@ -46,6 +47,11 @@ class _Crop(Geometric):
         fields.flag(self, "pad_if_needed")
         fields.choice(self, "pad_position", POSITIONS)
         fields.border(self)
+        fields.fill_mask(self)
+
+    def for_masks(self) -> Self:
+        """Return the same window, padded by `fill_mask`."""
+        return replace(self, fill=self.fill_mask)
 
     @property
     def fuses(self) -> bool:
@@ -126,6 +132,8 @@ class CenterCrop(_Crop):
         What the padding is. OpenCV's integers are accepted.
     fill : float or tuple of float, in the pixels' own range
         The padding's value (``constant`` only): one for all channels, or one for each.
+    fill_mask : float
+        That of masks.
 
     Examples
     --------
@@ -164,6 +172,8 @@ class RandomCrop(_Crop):
         What the padding is. OpenCV's integers are accepted.
     fill : float or tuple of float, in the pixels' own range
         The padding's value (``constant`` only): one for all channels, or one for each.
+    fill_mask : float
+        That of masks.
 
     Examples
     --------
@@ -197,6 +207,8 @@ class Pad(Geometric):
         The border's value (``constant`` only): one for all channels, or one for each.
     border_mode : {"constant", "replicate", "reflect", "wrap", "reflect_101"}
         What the border is. OpenCV's integers are accepted.
+    fill_mask : float
+        The value of a mask's border.
 
     Examples
     --------
@@ -212,6 +224,7 @@ class Pad(Geometric):
     padding: int | tuple[int, int] | tuple[int, int, int, int] = (0, 0, 0, 0)
     fill: float | tuple[float, ...] = 0.0
     border_mode: str | int = "constant"
+    fill_mask: float = 0.0
 
     short_name = "pad"
 
@@ -233,6 +246,11 @@ class Pad(Geometric):
         sides = self._sides
         fields.set_field(self, "padding", sides * (4 // len(sides)))
         fields.border(self)
+        fields.fill_mask(self)
+
+    def for_masks(self) -> Self:
+        """Return the same border, of `fill_mask`."""
+        return replace(self, fill=self.fill_mask)
 
     @property
     def _sides(self) -> tuple[int, ...]:

@@ -280,15 +280,15 @@ def numbers(part: Part, name: str, *, expected: str, low: float = -math.inf) -> 
         raise refuse(part, name, value, expected)
 
 
-def interpolation(part: Part) -> None:
-    """Check the field ``interpolation``, and store OpenCV's integers as names.
+def interpolation(part: Part, name: str = "interpolation") -> None:
+    """Check a field that is a way to interpolate, and store OpenCV's integers as names.
 
     Raises
     ------
     RecipeError
         If it is no way to interpolate.
     """
-    choice(part, "interpolation", INTERPOLATIONS, aliases=dict(enumerate(INTERPOLATIONS)))
+    choice(part, name, INTERPOLATIONS, aliases=dict(enumerate(INTERPOLATIONS)))
 
 
 def border(part: Part) -> None:
@@ -301,6 +301,30 @@ def border(part: Part) -> None:
     """
     choice(part, "border_mode", BORDER_MODES, aliases=dict(enumerate(BORDER_MODES)))
     numbers(part, "fill", expected="a pixel value, or a list with one for each channel")
+
+
+def fill_mask(part: Part) -> None:
+    """Check the field ``fill_mask``: one value, as masks have one channel.
+
+    Raises
+    ------
+    RecipeError
+        If it is no value of a mask.
+    """
+    number(part, "fill_mask", expected="a mask's value, 0 to 65535", low=0, high=65535)
+
+
+def turned(part: Part) -> None:
+    """Check what a warp does to masks and boxes: ``mask_interpolation``, ``fill_mask`` and ``rotate_method``.
+
+    Raises
+    ------
+    RecipeError
+        If one is not what it should be.
+    """
+    interpolation(part, "mask_interpolation")
+    fill_mask(part)
+    choice(part, "rotate_method", ("largest_box", "ellipse"))
 
 
 def refuse_fill(part: Part, value: float | tuple[float, ...], frame: Frame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
@@ -44,8 +44,11 @@ class Resize(Geometric):
     interpolation : {"linear", "nearest", "cubic", "area", "lanczos4"}
         How values between pixels are made. OpenCV's integers are accepted. All but ``area``, the mean of what a new
         pixel covers, look at few pixels however much the image shrinks: fine patterns turn into coarse ones.
-    area_for_downscale : {None, "image"}
-        ``"image"``: take ``area`` wherever a side becomes shorter, and `interpolation` elsewhere.
+    area_for_downscale : {None, "image", "image_mask"}
+        ``"image"``: take ``area`` wherever a side becomes shorter, and `interpolation` elsewhere. ``"image_mask"``: for
+        masks, too.
+    mask_interpolation : as interpolation
+        The same for masks. All but ``nearest`` make values up.
 
     Examples
     --------
@@ -62,6 +65,7 @@ class Resize(Geometric):
     width: int
     interpolation: str | int = "linear"
     area_for_downscale: str | None = None
+    mask_interpolation: str | int = "nearest"
 
     short_name = "resize"
 
@@ -76,8 +80,14 @@ class Resize(Geometric):
         for name in ("height", "width"):
             fields.whole(self, name, low=1, expected="whole pixels, at least 1")
         fields.interpolation(self)
+        fields.interpolation(self, "mask_interpolation")
         if self.area_for_downscale is not None:
-            fields.choice(self, "area_for_downscale", ("image",))
+            fields.choice(self, "area_for_downscale", ("image", "image_mask"))
+
+    def for_masks(self) -> Self:
+        """Return the same size, interpolated by `mask_interpolation`."""
+        area = "image" if self.area_for_downscale == "image_mask" else None
+        return replace(self, interpolation=self.mask_interpolation, area_for_downscale=area)
 
     @property
     def resampling(self) -> Resampling:

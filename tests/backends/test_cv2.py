@@ -4,6 +4,7 @@ import pytest
 
 from kaleidoscope import ops
 from kaleidoscope.backends.cv2 import MAX_SIDE, MOST_BUFFERS, Cv2Backend
+from kaleidoscope.backends.moves import moves_of
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Geometric, Op, Resampling, into, op
 from kaleidoscope.record import MAX_VALUE, Frame
@@ -76,7 +77,7 @@ class TestPermutations:
     def test_know_no_most_channels(self, channels):
         # A flip is exact "for any dtype and number of channels"; OpenCV stops at 128.
         pixels = image((H, W, channels))
-        flipped = Cv2Backend().apply(ops.HorizontalFlip(), pixels, {}, Frame.of(pixels))
+        flipped = Cv2Backend().apply(pixels, moves_of(ops.HorizontalFlip(), {}, Frame.of(pixels)))
         np.testing.assert_array_equal(flipped, pixels[:, ::-1])
 
     @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ class TestPermutations:
     )
     def test_take_views(self, view):
         pixels = view(image((H, W, 3)))
-        flipped = Cv2Backend().apply(ops.HorizontalFlip(), pixels, {}, Frame.of(pixels))
+        flipped = Cv2Backend().apply(pixels, moves_of(ops.HorizontalFlip(), {}, Frame.of(pixels)))
         np.testing.assert_array_equal(flipped, pixels[:, ::-1])
 
     @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ class TestWarps:
     def test_make_the_frame_that_was_asked_for(self):
         pixels, rotate, params = image((40, 60, 1), "uint16"), ops.Rotate(crop_border=True), {"angle": 20.0}
         frame = rotate.out_frame(Frame.of(pixels), params)
-        made = Cv2Backend().apply(rotate, pixels, params, frame)
+        made = Cv2Backend().apply(pixels, moves_of(rotate, params, Frame.of(pixels)))
         assert Frame.of(made) == frame != Frame.of(pixels)
 
     @pytest.mark.parametrize("shape", [(1, MAX_SIDE, 1), (MAX_SIDE, 1, 3)], ids=str)
@@ -229,7 +230,7 @@ class TestBuffers:
     def test_come_back_from_an_op_that_failed(self):
         backend, pixels = Cv2Backend(), image((4, 5, 3))
         with pytest.raises(ValueError, match="broken"):
-            backend.apply(Broken(), pixels, {}, Frame.of(pixels))
+            backend.apply(pixels, moves_of(Broken(), {}, Frame.of(pixels)))
         huge = image((1, MAX_SIDE + 1, 1))
         with pytest.raises(OpError):
             backend.warp(huge, np.eye(3), Resampling(), Frame.of(huge))
@@ -242,7 +243,7 @@ class TestBuffers:
 class TestKernels:
     def test_fill_a_buffer_and_leave_their_source(self):
         backend, pixels = Cv2Backend(), image((4, 5, 3))
-        made = backend.apply(Half(), pixels, {}, Frame.of(pixels))
+        made = backend.apply(pixels, moves_of(Half(), {}, Frame.of(pixels)))
         np.testing.assert_array_equal(made, pixels // 2)
         assert backend.counts == {"buffer": 1, "kernel": 1}
 
@@ -264,14 +265,13 @@ class TestKernels:
 
         pixels = image((4, 5, 3))
         with pytest.raises(OpError, match="Nothing has no kernel"):
-            Cv2Backend().apply(Nothing(), pixels, {}, Frame.of(pixels))
+            Cv2Backend().apply(pixels, moves_of(Nothing(), {}, Frame.of(pixels)))
         with pytest.raises(OpError, match="Nowhere has no matrix"):
-            Cv2Backend().apply(Nowhere(), pixels, {}, Frame.of(pixels))
+            Cv2Backend().apply(pixels, moves_of(Nowhere(), {}, Frame.of(pixels)))
 
 
 def test_counts_tell_what_was_applied():
     backend, pixels = Cv2Backend(), image((4, 5, 3))
-    frame = Frame.of(pixels)
     for kind, params in [(Half(), {}), (ops.Rotate(), {"angle": 3.0}), (ops.HorizontalFlip(), {})]:
-        backend.release(backend.apply(kind, pixels, params, frame))
+        backend.release(backend.apply(pixels, moves_of(kind, params, Frame.of(pixels))))
     assert backend.counts == {"buffer": 1, "kernel": 1, "warp": 1, "permutation": 1}

@@ -8,6 +8,7 @@ import pytest
 
 from kaleidoscope import ops
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.backends.moves import moves_of
 from kaleidoscope.recipe import from_spec, to_spec
 from kaleidoscope.record import MAX_VALUE, Frame
 
@@ -48,7 +49,7 @@ def apply():
         before = src.copy()
         src.flags.writeable = False
         frame = op.out_frame(Frame.of(src), params)
-        out = Cv2Backend().apply(op, src, params, frame)
+        out = Cv2Backend().apply(src, moves_of(op, params, Frame.of(src)))
         assert np.array_equal(src, before), "the op wrote into its source"
         assert Frame.of(out) == frame
         assert not np.may_share_memory(out, src)

@@ -157,8 +157,8 @@ def test_opencv_integers_are_taken_for_their_names():
         ({"height": 0}, r"Resize\(height=0\): expected whole pixels, at least 1, got 0 \(int\)"),
         ({"width": 2.5}, r"Resize\(width=2.5\): expected whole pixels"),
         ({"interpolation": "linaer"}, r"Did you mean 'linear'\?"),
-        ({"area_for_downscale": "image_mask"}, r"expected one of 'image', got 'image_mask'"),
-        ({"area_for_downscale": True}, r"expected one of 'image', got True"),
+        ({"area_for_downscale": "images"}, r"Did you mean 'image'\?"),
+        ({"area_for_downscale": True}, r"expected one of 'image', 'image_mask', got True"),
     ],
     ids=str,
 )

@@ -1,0 +1,115 @@
+"""Targets follow the pixels: through the same applications, whatever made the pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaleidoscope.backends.cv2 import warp_into
+from kaleidoscope.backends.moves import Kernel, Move, Warp
+from kaleidoscope.coordinates import HALF, bounds, keeps_upright, move_points, outlines
+from kaleidoscope.errors import OpError
+from kaleidoscope.ops.base import Geometric
+from kaleidoscope.record import Frame
+from kaleidoscope.targets import Targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+#: Points on each side of a box that is moved by no matrix: its sides get bent.
+_PER_SIDE = 16
+
+
+def follow(targets: Targets, moves: Iterable[Move]) -> tuple[Targets, Counter[str]]:
+    """Return the targets of an image after some applications.
+
+    Returns
+    -------
+    Targets
+        Clipped to the frame after each application.
+    Counter
+        ``clipped`` and ``dropped`` objects.
+
+    Raises
+    ------
+    OpError
+        If an op makes an image of another size and does not say where pixels went.
+    """
+    counts: Counter[str] = Counter()
+    for move in moves:
+        if isinstance(move, Kernel) and not move.op.moves_pixels:
+            if (move.before.height, move.before.width) != (move.after.height, move.after.width):
+                raise OpError(
+                    f"{type(move.op).__name__} makes {move.after} of {move.before} and does not say where its pixels "
+                    "went, so that targets cannot follow: it needs move_points and for_masks"
+                )
+            continue
+        masks = {name: _moved_mask(mask, move) for name, mask in targets.masks.items()}
+        moved = _moved_objects(targets.changed(masks=masks), move) if len(targets) else targets.changed(masks=masks)
+        targets, clipped, dropped = moved.clipped(move.after.width, move.after.height)
+        counts.update(clipped=clipped, dropped=dropped)
+    return targets, +counts
+
+
+def _moved_mask(mask: NDArray[Any], move: Move) -> NDArray[Any]:
+    src = mask[..., np.newaxis]
+    frame = Frame.of(src)
+    out = np.empty((move.after.height, move.after.width, 1), mask.dtype)
+    if isinstance(move, Kernel):
+        op = move.op.for_masks()
+        op.out_frame(frame, move.params)  # refuses what this dtype cannot hold
+        op.kernel(src, move.params, out)
+        return out[..., 0]
+    how = move.resampling and move.resampling.for_masks()
+    if how is not None and np.max(how.fill) > frame.max_value:
+        raise OpError(
+            f"fill_mask={how.fill!r}: expected at most {frame.max_value:g}, the most of a mask as {mask.dtype}"
+        )
+    warp_into(out, src, move.matrix, how)
+    return out[..., 0]
+
+
+def _moved_objects(targets: Targets, move: Move) -> Targets:
+    """Return the objects where the pixels went, clipped by nothing."""
+    matrix, method = None, "largest_box"
+    if isinstance(move, Warp):
+        matrix = move.matrix
+        method = move.resampling.rotate_method if move.resampling else method
+    elif isinstance(move.op, Geometric):
+        matrix = move.op.matrix(move.before, move.params)
+
+    def to(points: Floats) -> Floats:
+        if matrix is not None:
+            return move_points(points, matrix)
+        return move.op.move_points(points, move.before, move.params)  # type: ignore[union-attr]  # a Kernel's
+
+    upright = matrix is not None and keeps_upright(matrix)
+    shape = outlines(
+        targets.boxes, method="largest_box" if upright else method, per_side=1 if matrix is not None else _PER_SIDE
+    )
+    boxes = bounds((to(shape.reshape(-1, 2) - HALF) + HALF).reshape(shape.shape))
+    rings = iter(_moved([ring - HALF for rings in targets.polygons for ring in rings], to))
+    polygons = tuple(tuple(next(rings) + HALF for _ in before) for before in targets.polygons)
+    if not upright:
+        for i, its_rings in enumerate(polygons):
+            if its_rings:
+                boxes[i] = bounds(np.concatenate(its_rings))
+    places = _moved([points[:, :2] for points in targets.keypoints], to)
+    keypoints = tuple(
+        np.concatenate([place, points[:, 2:]], axis=1) if len(points) else points
+        for place, points in zip(places, targets.keypoints, strict=True)
+    )
+    return targets.changed(boxes=boxes, polygons=polygons, keypoints=keypoints)
+
+
+def _moved(arrays: Sequence[Floats], to: Callable[[Floats], Floats]) -> list[Floats]:
+    """Return arrays of points, each of shape (K, 2), moved together."""
+    if not arrays:
+        return []
+    ends = np.cumsum([len(array) for array in arrays])
+    return np.split(to(np.concatenate(arrays)), ends[:-1])

@@ -1,0 +1,152 @@
+"""Masks as files: a folder of images that are as large as those they belong to."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaleidoscope.codecs import decode
+from kaleidoscope.errors import DecodeError, RecipeError
+from kaleidoscope.sources import Entry, Url, list_images
+from kaleidoscope.storage import read_url
+from kaleidoscope.targets import Targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Masks:
+    """A folder of masks, each called like its image but for the extension: ``cat/001.png`` is that of ``cat/001.jpg``.
+
+    Parameters
+    ----------
+    url : str or path
+        A folder or glob, local or any fsspec URL; it may be the images' own, where `suffix` tells masks from images.
+    name : str
+        What the mask is called: a part of the names of the files that are written.
+    suffix : str
+        What masks have after the stem of their image: ``_mask`` for ``001_mask.png``.
+    storage_options : mapping, optional
+        What fsspec needs to open it.
+
+    Raises
+    ------
+    StoreError
+        If there is no image there.
+    RecipeError
+        If two masks belong to one image.
+
+    Examples
+    --------
+    >>> import kaleidoscope as ks
+    >>> ks.read_images("photos", labels=ks.labels.Masks("masks"))  # doctest: +SKIP
+    """
+
+    url: Url
+    name: str = "mask"
+    suffix: str = ""
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    entries: Mapping[str, Entry] | None = field(default=None, repr=False, compare=False)
+
+    def listed(self) -> Masks:
+        """Return it with every mask by the stem of its image's key; this is where the folder is listed."""
+        listing = list_images(self.url, storage_options=self.storage_options)
+        entries: dict[str, Entry] = {}
+        for entry in listing.entries:
+            stem = posixpath.splitext(entry.key)[0]
+            if not stem.endswith(self.suffix):
+                continue
+            stem = stem.removesuffix(self.suffix)
+            if stem in entries:
+                raise RecipeError(f"two masks belong to {stem!r}: {entries[stem].url} and {entry.url}")
+            entries[stem] = entry
+        return replace(self, entries=entries, storage_options=listing.storage_options)
+
+    def urls(self) -> set[str]:
+        """Return where the masks lie: what is a mask is no image."""
+        return {entry.url for entry in (self.entries or {}).values()}
+
+    def check(self, keys: Iterable[str]) -> None:
+        """Compare the masks with the images.
+
+        Raises
+        ------
+        RecipeError
+            If no image has one.
+
+        Warns
+        -----
+        UserWarning
+            If some have none.
+        """
+        entries = self.entries or {}
+        keys = list(keys)
+        without = [key for key in keys if _stem(key) not in entries]
+        if len(without) == len(keys):
+            first = repr(next(iter(entries.values())).key) if entries else "none that ends so"
+            raise RecipeError(
+                f"no image has a mask in {self.url}: expected one called {_stem(keys[0]) + self.suffix!r} with any "
+                f"extension for {keys[0]!r}; there is {first}"
+            )
+        if without:
+            warnings.warn(f"{len(without)} images have no mask in {self.url}, such as {without[0]!r}", stacklevel=4)
+
+    def part(self, keys: Sequence[str]) -> Masks:
+        """Return the masks of these images."""
+        entries = self.entries or {}
+        return replace(self, entries={s: entries[s] for s in map(_stem, keys) if s in entries})
+
+    def mark(self, key: str) -> str:
+        """Return the size and the etag of the image's mask."""
+        entry = (self.entries or {}).get(_stem(key))
+        return "" if entry is None else f"{self.name} {entry.size} {entry.etag}"
+
+    def of(self, key: str) -> Targets | None:
+        """Read an image's mask.
+
+        Raises
+        ------
+        StoreError, DecodeError
+            If it cannot be read, or has colours and no values.
+        """
+        entry = (self.entries or {}).get(_stem(key))
+        if entry is None:
+            return None
+        mask = values_of(read_url(entry.url, self.storage_options or {}), entry.url)
+        return Targets(masks={self.name: mask})
+
+
+def values_of(data: bytes, name: str) -> NDArray[Any]:
+    """Return the values in the bytes of a mask, shape (H, W); of one with a palette, its indices.
+
+    Raises
+    ------
+    DecodeError
+        If it is no image, or one of several channels that differ.
+    """
+    pixels, _ = decode(data, key=name)
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03":  # those are the palette's colours
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            return np.array(image)
+    first = pixels[..., 0]
+    if any(not np.array_equal(first, pixels[..., c]) for c in range(1, min(pixels.shape[2], 3))):
+        raise DecodeError(
+            f"expected a mask with one value for each pixel, in one channel or with a palette; {name} has "
+            f"{pixels.shape[2]} channels that differ"
+        )
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DecodeError(f"expected a mask as uint8 or uint16, {name} holds {pixels.dtype}")
+    return np.ascontiguousarray(first)
+
+
+def _stem(key: str) -> str:
+    return posixpath.splitext(key)[0]
