@@ -186,6 +186,15 @@ class TestTheLimitOfPixels:
             assert strict.write(tmp_path / "out").compute().failed == 1
             assert [record.error is None for record in ks.augment(photos, ops.HorizontalFlip()).compute()] == [True]
 
+    def test_holds_for_masks_of_the_images_that_were_listed_under_it(self, photos, tmp_path):
+        (tmp_path / "masks").mkdir()
+        cv2.imwrite(str(tmp_path / "masks" / "a.png"), np.zeros((24, 32), np.uint8))
+        with set_to(max_pixels=PIXELS - 1):
+            images = ks.read_images(photos, labels=ks.labels.Masks(tmp_path / "masks"))
+        with ks.cluster.local(workers=1, dashboard=False) as cluster, cluster.get_client():
+            error = ks.augment(images, ops.HorizontalFlip()).compute()[0].error
+        assert (type(error), error.step) == (DecodeError, "labels")
+
     def test_raised_makes_what_had_failed_by_it(self, photos, tmp_path):
         with set_to(max_pixels=PIXELS - 1):
             assert ks.augment(photos, ops.HorizontalFlip(), tmp_path / "out").compute().failed == 1

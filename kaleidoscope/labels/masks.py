@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaleidoscope.codecs import decode
+from kaleidoscope import settings
+from kaleidoscope.codecs import MAX_PIXELS, decode
 from kaleidoscope.errors import DecodeError, RecipeError
 from kaleidoscope.sources import Entry, Url, list_images
-from kaleidoscope.storage import read_url
+from kaleidoscope.storage import public, read_url
 from kaleidoscope.targets import Targets
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Masks:
     suffix: str = ""
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     entries: Mapping[str, Entry] | None = field(default=None, repr=False, compare=False)
+    max_pixels: int | None = field(default=MAX_PIXELS, repr=False, compare=False)
 
     def listed(self) -> Masks:
         """Return it with every mask by the stem of its image's key; this is where the folder is listed."""
@@ -65,9 +68,10 @@ class Masks:
                 continue
             stem = stem.removesuffix(self.suffix)
             if stem in entries:
-                raise RecipeError(f"two masks belong to {stem!r}: {entries[stem].url} and {entry.url}")
+                raise RecipeError(f"two masks belong to {stem!r}: {public(entries[stem].url)} and {public(entry.url)}")
             entries[stem] = entry
-        return replace(self, entries=entries, storage_options=listing.storage_options)
+        most = settings.value("max-pixels")
+        return replace(self, entries=entries, storage_options=listing.storage_options, max_pixels=most)
 
     def urls(self) -> set[str]:
         """Return where the masks lie: what is a mask is no image."""
@@ -88,15 +92,16 @@ class Masks:
         """
         entries = self.entries or {}
         keys = list(keys)
+        where = public(os.fspath(self.url))
         without = [key for key in keys if _stem(key) not in entries]
         if len(without) == len(keys):
-            first = repr(next(iter(entries.values())).key) if entries else "none that ends so"
+            first = next(iter(entries.values())).key if entries else "no file that ends so"
             raise RecipeError(
-                f"no image has a mask in {self.url}: expected one called {_stem(keys[0]) + self.suffix!r} with any "
-                f"extension for {keys[0]!r}; there is {first}"
+                f"no image has a mask in {where}: expected one called {_stem(keys[0]) + self.suffix!r} with any "
+                f"extension for {keys[0]!r}; there is {first!r}"
             )
         if without:
-            warnings.warn(f"{len(without)} images have no mask in {self.url}, such as {without[0]!r}", stacklevel=4)
+            warnings.warn(f"{len(without)} images have no mask in {where}, such as {without[0]!r}", stacklevel=4)
 
     def part(self, keys: Sequence[str]) -> Masks:
         """Return the masks of these images."""
@@ -119,11 +124,11 @@ class Masks:
         entry = (self.entries or {}).get(_stem(key))
         if entry is None:
             return None
-        mask = values_of(read_url(entry.url, self.storage_options or {}), entry.url)
+        mask = values_of(read_url(entry.url, self.storage_options or {}), public(entry.url), self.max_pixels)
         return Targets(masks={self.name: mask})
 
 
-def values_of(data: bytes, name: str) -> NDArray[Any]:
+def values_of(data: bytes, name: str, max_pixels: int | None = MAX_PIXELS) -> NDArray[Any]:
     """Return the values in the bytes of a mask, shape (H, W); of one with a palette, its indices.
 
     Raises
@@ -131,7 +136,7 @@ def values_of(data: bytes, name: str) -> NDArray[Any]:
     DecodeError
         If it is no image, or one of several channels that differ.
     """
-    pixels, _ = decode(data, key=name)
+    pixels, _ = decode(data, key=name, max_pixels=max_pixels)
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03":  # those are the palette's colours
         from PIL import Image
 
