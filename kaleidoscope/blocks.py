@@ -137,7 +137,8 @@ class Totals:
     seconds : float
         From opening to closing; 0 for blocks.
     counts : mapping of str to int
-        ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``: what it took; ``buffer``: images allocated.
+        ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``: what it took; ``mask``: masks encoded;
+        ``buffer``: images allocated.
     """
 
     outputs: int = 0
@@ -417,6 +418,6 @@ class _OneImage:
             if done is mask:
                 return data
         data = _MASK_ENCODER.encode(mask[..., np.newaxis])
-        self.backend.counts["encode"] += 1
+        self.backend.counts["mask"] += 1
         self.encoded.append((mask, data))
         return data

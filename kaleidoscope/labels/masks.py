@@ -90,10 +90,10 @@ class Masks:
         keys = list(keys)
         without = [key for key in keys if _stem(key) not in entries]
         if len(without) == len(keys):
-            first = next(iter(entries.values())).key if entries else "no file that ends so"
+            first = repr(next(iter(entries.values())).key) if entries else "none that ends so"
             raise RecipeError(
                 f"no image has a mask in {self.url}: expected one called {_stem(keys[0]) + self.suffix!r} with any "
-                f"extension for {keys[0]!r}; there is {first!r}"
+                f"extension for {keys[0]!r}; there is {first}"
             )
         if without:
             warnings.warn(f"{len(without)} images have no mask in {self.url}, such as {without[0]!r}", stacklevel=4)
