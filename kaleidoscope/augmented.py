@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import psutil
@@ -31,9 +31,6 @@ from kaleidoscope.record import ImageRecord
 from kaleidoscope.sources import Listing, Url
 from kaleidoscope.tree import grow
 from kaleidoscope.writing import WriteRun
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class AugmentedBag(StreamingBag):
@@ -137,7 +134,7 @@ class AugmentedBag(StreamingBag):
         return _augmented(self.source, replace(self.augmentation, job=replace(self.job, picks=n)))
 
     def preview(self, n: int = 4, *, variants: int = 8) -> ContactSheet:
-        """Make some variants of the first images, now, and show them; nothing is written.
+        """Make some variants of the first images, now, and show them with their labels; nothing is written.
 
         Parameters
         ----------
@@ -167,9 +164,9 @@ class AugmentedBag(StreamingBag):
         name = "preview-" + tokenize(augmentation, [record.key for record in first])
         graph: dict[Any, Any] = {(name, i): (_variants_of, augmentation, record) for i, record in enumerate(first)}
         made = StreamingBag(graph, name, len(first)).compute()
-        rows: dict[str, list[tuple[str, NDArray[Any] | None]]] = {record.key: [] for record in first}
+        rows: dict[str, list[tuple[Any, ...]]] = {record.key: [] for record in first}
         for record in made:
-            rows[record.key].append((record.variant, record.pixels))
+            rows[record.key].append((record.variant, record.pixels, record.targets))
         return contact_sheet(list(rows.items()), columns=count)
 
     def _first(self, n: int) -> list[ImageRecord]:

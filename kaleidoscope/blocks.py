@@ -355,6 +355,6 @@ class _OneImage:
             if done is mask:
                 return data
         data = _MASK_ENCODER.encode(mask[..., np.newaxis])
-        self.backend.counts["encode"] += 1
+        self.backend.counts["mask"] += 1
         self.encoded.append((mask, data))
         return data

@@ -21,6 +21,9 @@ _functions = click.option(
 )
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Another one gives other draws.")
 _scheduler = click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786.")
+_masks = click.option(
+    "--masks", metavar="FOLDER", help="Masks that move with the images: each called like its image, as .png or so."
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -46,6 +49,7 @@ def demo(folder: Path) -> None:
 @_recipe
 @_functions
 @_seed
+@_masks
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
 @click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
 @click.option("--on-error", type=click.Choice(["record", "raise"]), default="record", show_default=True)
@@ -61,7 +65,7 @@ def augment(source: str, target: str, **options: Any) -> None:
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    views = ks.augment(ks.read_images(source), recipe, seed=options["seed"], on_error=options["on_error"])
+    views = ks.augment(_images(source, options["masks"]), recipe, seed=options["seed"], on_error=options["on_error"])
     written = views.write(target, format=options["format"], quality=options["quality"], overwrite=options["overwrite"])
     with _cluster(options["scheduler"]):
         try:
@@ -96,6 +100,7 @@ def explain(recipe: Path, *, allow_functions: bool, as_json: bool) -> None:
 @_recipe
 @_functions
 @_seed
+@_masks
 @click.option("--images", "-n", type=int, default=4, show_default=True, help="How many, from the first.")
 @click.option("--variants", type=int, default=8, show_default=True, help="Of each, spread over the tree.")
 def preview(source: str, sheet: Path, **options: Any) -> None:
@@ -103,7 +108,7 @@ def preview(source: str, sheet: Path, **options: Any) -> None:
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    views = ks.augment(ks.read_images(source), recipe, seed=options["seed"])
+    views = ks.augment(_images(source, options["masks"]), recipe, seed=options["seed"])
     click.echo(views.preview(options["images"], variants=options["variants"]).save(sheet))
 
 
@@ -187,6 +192,13 @@ def info(scheduler: str | None, *, as_json: bool) -> None:
     with _cluster(scheduler):
         found = about.collect()
     click.echo(json.dumps(found, default=str) if as_json else about.as_text(found))
+
+
+def _images(source: str, masks: str | None) -> Any:
+    """Return the images, with their masks if a folder of them was given."""
+    import kaleidoscope as ks
+
+    return ks.read_images(source, labels=None if masks is None else ks.labels.Masks(masks))
 
 
 @contextmanager

@@ -24,7 +24,8 @@ class Totals:
     seconds : float
         From opening to closing; 0 for blocks.
     counts : mapping of str to int
-        ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``: what it took; ``buffer``: images allocated.
+        ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``: what it took; ``mask``: masks encoded;
+        ``buffer``: images allocated.
     """
 
     outputs: int = 0

@@ -50,6 +50,19 @@ def test_augment_writes_reports_and_resumes(work):
     assert (found["outputs"], found["skipped"], found["failed"]) == (0, 8, 0)
 
 
+def test_augment_and_preview_take_masks_along(work):
+    (work / "masks").mkdir()
+    for number in range(2):
+        cv2.imwrite(str(work / "masks" / f"{number}.png"), np.full((24, 32), number + 1, np.uint8))
+    run("augment", "photos", "out", "-r", "recipe.yaml", "--masks", "masks", "--format", "png", cwd=work)
+    assert len(list((work / "out").glob("*.mask.png"))) == 8
+    run("preview", "photos", "with.png", "-r", "recipe.yaml", "--masks", "masks", cwd=work)
+    run("preview", "photos", "without.png", "-r", "recipe.yaml", cwd=work)
+    assert (work / "with.png").read_bytes() != (work / "without.png").read_bytes()
+    refused = run("augment", "photos", "out2", "-r", "recipe.yaml", "--masks", "recipe.yaml", cwd=work, ok=(2,))
+    assert refused.stderr.startswith("kaleidoscope: ")
+
+
 def test_augment_with_a_broken_image_exits_with_1_and_report_says_why(work):
     (work / "photos" / "bad.jpg").write_text("no image")
     run("augment", "photos", "out", "-r", "recipe.yaml", cwd=work, ok=(1,))

@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from kaleidoscope.display import ContactSheet, Progress, contact_sheet, html_table
+from kaleidoscope.display.overlay import with_targets
 from kaleidoscope.display.thumbnail import placeholder, thumbnail_of
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.targets import Targets
 
 RED = (200, 30, 40)
 
@@ -221,3 +223,48 @@ def test_html_table_shows_markup_as_text():
     assert "&lt;b&gt;name&lt;/b&gt;" in page
     assert "&quot;x&quot; &amp; &lt;script&gt;" in page
     assert page.count("<tr>") == 1
+
+
+class TestLabels:
+    GREY = solid((90,), 100, 200)
+
+    def drawn(self, **columns):
+        picture = thumbnail_of(self.GREY, 100)
+        return np.asarray(with_targets(picture, Targets(**columns), 200, 100)).astype(int)
+
+    def changed(self, page):
+        return (page != 90).any(axis=2)
+
+    def test_a_box_is_a_frame_in_its_place(self):
+        found = np.argwhere(self.changed(self.drawn(boxes=[(40, 20, 120, 80)], classes=["cat"])))
+        assert np.abs(found.min(axis=0) - (10, 20)).max() <= 2
+        assert np.abs(found.max(axis=0) - (40, 60)).max() <= 2
+        assert not self.changed(self.drawn(boxes=[(40, 20, 120, 80)]))[25, 40], "and nothing in it"
+
+    def test_a_polygon_is_drawn_and_its_box_is_not(self):
+        page = self.changed(self.drawn(polygons=[[(40, 20), (160, 20), (40, 90)]]))
+        assert page[10, 40]
+        assert not page[45, 78], "the box's corner"
+
+    def test_a_keypoint_is_a_dot_unless_it_has_left(self):
+        page = self.changed(self.drawn(keypoints=[[(100, 50, 2), (20, 20, 0)]]))
+        assert page[25, 50]
+        assert not page[10, 10]
+
+    def test_a_mask_is_a_tint_with_a_colour_for_each_value(self):
+        mask = np.zeros((100, 200), np.uint16)
+        mask[:, 100:150], mask[:, 150:] = 1, 2
+        page = self.drawn(masks={"m": mask})
+        assert not self.changed(page)[:, :49].any()
+        assert self.changed(page)[:, 51:].all()
+        assert (page[5, 60] != page[5, 90]).any()
+
+    def test_the_colour_is_the_class(self):
+        cat, again, dog = (self.drawn(boxes=[(40, 20, 120, 80)], classes=[name]) for name in ("cat", "cat", "dog"))
+        assert (cat == again).all()
+        assert (cat != dog).any()
+
+    def test_are_on_the_sheet(self):
+        targets = Targets(boxes=[(40, 20, 120, 80)])
+        bare, labelled = (contact_sheet([("k", [("v", self.GREY, some)])]) for some in (None, targets))
+        assert (drawn(bare) != drawn(labelled)).any()

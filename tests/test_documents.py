@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 import kaleidoscope as ks
@@ -19,10 +20,13 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture
 def beside_photos(tmp_path, monkeypatch):
-    """A working folder with a small folder `photos` in it."""
-    (tmp_path / "photos").mkdir()
+    """A working folder with a small folder `photos` in it, and one of their masks."""
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
     for name in ("chelsea.jpg", "brick.png"):
         shutil.copy(ks.samples.folder() / name, tmp_path / "photos")
+        grey = cv2.imread(str(tmp_path / "photos" / name), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str((tmp_path / "masks" / name).with_suffix(".png")), (grey > 128).astype("uint8"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,6 +40,7 @@ def test_readme_runs_from_top_to_bottom(beside_photos):
     assert len(list((beside_photos / "augmented").glob("*.jpg"))) == 2 * 64
     assert names["report"].outputs == 0, "the second write found everything there"
     assert len(names["means"]) == 2 * 64
+    assert len(list((beside_photos / "labelled").glob("*.mask.png"))) == 2 * 8
 
 
 def test_readme_links_lead_somewhere():

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kaleidoscope.display.overlay import with_targets
 from kaleidoscope.display.thumbnail import placeholder, thumbnail_of
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.targets import Targets
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw as Draw
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -68,6 +69,12 @@ class ContactSheet:
         return self.png
 
 
+class _Variant(NamedTuple):
+    caption: str
+    pixels: Any
+    targets: Targets | None = None
+
+
 class _Cell(NamedTuple):
     caption: str
     picture: Image
@@ -75,7 +82,7 @@ class _Cell(NamedTuple):
 
 
 def contact_sheet(
-    rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[Any] | None]]]],
+    rows: Sequence[tuple[str, Sequence[tuple[Any, ...]]]],
     *,
     thumbnail: int = 160,
     columns: int = 8,
@@ -85,7 +92,8 @@ def contact_sheet(
     Parameters
     ----------
     rows : sequence of (key, variants)
-        Variants are (caption, pixels) pairs: pixels of shape (H, W, C), or None for one that failed.
+        Variants are (caption, pixels) or (caption, pixels, targets): pixels of shape (H, W, C), or None for one that
+        failed; targets are drawn over them.
     thumbnail : int
         Longer side of each picture, in pixels.
     columns : int
@@ -105,7 +113,7 @@ def contact_sheet(
     for name, value in (("thumbnail", thumbnail), ("columns", columns)):
         if value < 1:
             raise RecipeError(f"contact_sheet({name}={value!r}): expected a whole number of at least 1")
-    images = [(key, _lines(variants, thumbnail, columns)) for key, variants in rows]
+    images = [(key, _lines([_Variant(*v) for v in variants], thumbnail, columns)) for key, variants in rows]
     widest = max((len(line) for _, lines in images for line in lines), default=0)
     width = 2 * _MARGIN + max(_NARROWEST, widest * (thumbnail + _GAP) - _GAP)
     height = 2 * _MARGIN + sum(_height(lines) for _, lines in images) + _BETWEEN * max(0, len(images) - 1)
@@ -114,14 +122,22 @@ def contact_sheet(
     )
 
 
-def _lines(variants: Sequence[tuple[str, NDArray[Any] | None]], thumbnail: int, columns: int) -> list[list[_Cell]]:
-    made = [(caption, None if p is None else thumbnail_of(p, thumbnail)) for caption, p in variants]
+def _lines(variants: Sequence[_Variant], thumbnail: int, columns: int) -> list[list[_Cell]]:
+    made = [(one.caption, None if one.pixels is None else _picture(one, thumbnail)) for one in variants]
     # A failed one is as large as its neighbours, so that it does not push the lines apart.
     size = next((picture.size for _, picture in made if picture is not None), (thumbnail, thumbnail))
     cells = [
         _Cell(caption, placeholder(size) if picture is None else picture, picture is None) for caption, picture in made
     ]
     return [cells[start : start + columns] for start in range(0, len(cells), columns)]
+
+
+def _picture(variant: _Variant, size: int) -> Image:
+    picture = thumbnail_of(variant.pixels, size)
+    if variant.targets is None:
+        return picture
+    height, width, _ = variant.pixels.shape
+    return with_targets(picture, variant.targets, width, height)
 
 
 def _line_height(line: list[_Cell]) -> int:

@@ -95,10 +95,10 @@ class Masks:
         where = public(os.fspath(self.url))
         without = [key for key in keys if _stem(key) not in entries]
         if len(without) == len(keys):
-            first = next(iter(entries.values())).key if entries else "no file that ends so"
+            first = repr(next(iter(entries.values())).key) if entries else "none that ends so"
             raise RecipeError(
                 f"no image has a mask in {where}: expected one called {_stem(keys[0]) + self.suffix!r} with any "
-                f"extension for {keys[0]!r}; there is {first!r}"
+                f"extension for {keys[0]!r}; there is {first}"
             )
         if without:
             warnings.warn(f"{len(without)} images have no mask in {where}, such as {without[0]!r}", stacklevel=4)

@@ -126,9 +126,12 @@ def check_whole():
         rows, files = rows_of(target), files_of(target)
         assert not rows.duplicated(["key", "variant"]).any(), "one row for each key and variant"
         done = rows[rows["status"] == "ok"]
+        masks = {name for text in done["masks"].dropna() for name in json.loads(text).values()}
+        assert masks <= set(files)
+        images = {name: data for name, data in files.items() if name not in masks}
         checksums = dict(zip(done["output"], done["checksum"], strict=True))
-        assert checksums == {name: zlib.crc32(data) for name, data in files.items()}
-        assert dict(zip(done["output"], done["bytes"], strict=True)) == {n: len(d) for n, d in files.items()}
+        assert checksums == {name: zlib.crc32(data) for name, data in images.items()}
+        assert dict(zip(done["output"], done["bytes"], strict=True)) == {n: len(d) for n, d in images.items()}
         record = Path(target) / "_kaleidoscope"
         left = [path.name for path in record.rglob("*") if path.parent.name == "unfinished"]
         assert left == [], "unfinished files were left"
@@ -166,7 +169,9 @@ def ended(group):
 class Client:
     """One client process, in a process group of its own."""
 
-    def __init__(self, folder, source, targets, *, workers=0, names=SIX, meet=None, sabotage=None, **options):
+    def __init__(
+        self, folder, source, targets, *, workers=0, names=SIX, masks=None, meet=None, sabotage=None, **options
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.result, self.log = folder / "result.jsonl", folder / "log.txt"
         order = {
@@ -175,6 +180,7 @@ class Client:
             "result": str(self.result),
             "workers": workers,
             "ops": names,
+            "masks": masks and str(masks),
             "options": options,
             "meet": meet,
         }
