@@ -619,7 +619,7 @@ class TestPreview:
         shown = {}
 
         def sheet(rows, **_):
-            shown.update({key: [name for name, _ in variants] for key, variants in rows})
+            shown.update({key: [variant[0] for variant in variants] for key, variants in rows})
 
         monkeypatch.setattr("kaleidoscope.augmented.contact_sheet", sheet)
         views.preview(2, variants=2)
