@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask._task_spec import List, Task, TaskRef
 from dask.bag import Bag
-from dask.base import DaskMethodsMixin, dont_optimize, get_scheduler
-from dask.callbacks import Callback
+from dask.base import DaskMethodsMixin, dont_optimize
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import at_work, settings
@@ -27,6 +23,7 @@ from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.following import Advance, active_client, follow, thread_count
 from kaleidoscope.lease import Owner, give_up
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
@@ -40,14 +37,11 @@ from kaleidoscope.totals import Totals
 
 if TYPE_CHECKING:
     from dask.typing import Key
-    from distributed import Client
 
 #: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
 MAX_BLOCKS_PER_TASK = 64
 #: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
 _TASKS_PER_THREAD = 8
-#: Seconds that a run which ends early waits for its tasks on a cluster: they end with the output they are making.
-_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -139,13 +133,13 @@ class WriteRun(DaskMethodsMixin):
         """
         self._plan = None
         planned = self._planned()
-        client = _active_client(self, kwargs.get("scheduler"))
+        client = active_client(self, kwargs.get("scheduler"))
         try:
             shown = settings.value("progress") if progress is None else progress
             with Progress(planned.outputs, enabled=shown) as bar:
                 if client is not None:
-                    return _follow(client, planned, bar)
-                with _Advance(bar, planned.blocks):
+                    return follow(client, planned.graph, planned.blocks, planned.report, bar, planned.run_id)
+                with Advance(bar, planned.blocks):
                     report: Report = super().compute(**kwargs)
                     return report
         except BaseException as error:
@@ -210,7 +204,7 @@ class WriteRun(DaskMethodsMixin):
         at_once = settings.value("writes-at-once")
         order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite, outputs, at_once)
         tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
-        for place, blocks in enumerate(_grouped(work.blocks, _threads())):
+        for place, blocks in enumerate(_grouped(work.blocks, thread_count())):
             key = (f"blocks-{run_id}", place)
             keys = [entry.key for block in blocks for entry, _ in block.entries]
             needs = dict.fromkeys(images.carried[k] for k in keys if k in images.carried)
@@ -317,62 +311,6 @@ def _grouped(blocks: Sequence[BlockWork], threads: int) -> list[Sequence[BlockWo
     """Cut the blocks into tasks: seconds of work each, but enough of them to keep all threads busy to the end."""
     size = min(max(len(blocks) // (threads * _TASKS_PER_THREAD), 1), MAX_BLOCKS_PER_TASK)
     return [blocks[first : first + size] for first in range(0, len(blocks), size)]
-
-
-# ---------------------------------------------------------------------------------- running and following
-
-
-def _active_client(run: WriteRun, scheduler: object) -> Client | None:
-    """Return the client that Dask would send the run to, if it would."""
-    if "distributed" not in sys.modules:  # nobody can have made a client: do not load it
-        return None
-    from distributed import Client
-
-    client = getattr(get_scheduler(collections=[run], scheduler=scheduler), "__self__", None)
-    return client if isinstance(client, Client) else None
-
-
-def _threads() -> int:
-    """Return how many threads there are to work on a run."""
-    if "distributed" in sys.modules:
-        from distributed import default_client
-
-        try:
-            return sum(default_client().nthreads().values()) or CPU_COUNT
-        except ValueError:
-            return CPU_COUNT
-    return CPU_COUNT
-
-
-def _follow(client: Client, planned: _Planned, bar: Progress) -> Report:
-    """Run on a cluster, and tell the bar of every task that is done."""
-    from distributed import as_completed
-
-    futures = client.get(planned.graph, [*planned.blocks, planned.report], sync=False)
-    try:
-        for future, totals in as_completed(futures[:-1], with_results=True):
-            bar.advance(totals.outputs + totals.lost, failed=totals.failed)
-            future.release()
-        report: Report = futures[-1].result()
-    except BaseException:
-        client.cancel(futures)
-        with suppress(Exception):  # the cluster may be what failed; its tasks see by the lease that they must stop
-            client.run(at_work.stop, planned.run_id, _PATIENCE, on_error="ignore")
-        raise
-    return report
-
-
-class _Advance(Callback):
-    """Tells the bar of every task that a scheduler of this process has done."""
-
-    def __init__(self, bar: Progress, keys: Iterable[Key]) -> None:
-        super().__init__(posttask=self._done)
-        self._bar = bar
-        self._keys = set(keys)
-
-    def _done(self, key: Key, result: Any, *_: Any) -> None:
-        if key in self._keys:
-            self._bar.advance(result.outputs + result.lost, failed=result.failed)
 
 
 # ---------------------------------------------------------------------------------- where one may write

@@ -25,7 +25,7 @@ RANKS = [
     ("backends",),
     ("job", "walk", "sinks", "manifest", "lease", "run", "at_work", "totals", "blocks", "augmentation"),
     ("estimate", "display"),
-    ("optimize", "tables", "report", "writing", "bag", "augmented", "replay"),
+    ("optimize", "tables", "report", "following", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "cli", "service"),
 ]

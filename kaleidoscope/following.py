@@ -1,0 +1,79 @@
+"""Where a run is run: on the active client or on the threads of this process; and how it is followed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from dask.base import get_scheduler
+from dask.callbacks import Callback
+from dask.system import CPU_COUNT
+
+from kaleidoscope import at_work
+from kaleidoscope.display import Progress
+from kaleidoscope.report import Report
+
+if TYPE_CHECKING:
+    from dask.highlevelgraph import HighLevelGraph
+    from dask.typing import Key
+    from distributed import Client
+
+#: Seconds that a run which ends early waits for its tasks on a cluster: they end with the output they are making.
+_PATIENCE = 5.0
+
+
+def active_client(run: object, scheduler: object) -> Client | None:
+    """Return the client that Dask would send the run to, if it would."""
+    if "distributed" not in sys.modules:  # nobody can have made a client: do not load it
+        return None
+    from distributed import Client
+
+    client = getattr(get_scheduler(collections=[run], scheduler=scheduler), "__self__", None)
+    return client if isinstance(client, Client) else None
+
+
+def thread_count() -> int:
+    """Return how many threads there are to work on a run."""
+    if "distributed" in sys.modules:
+        from distributed import default_client
+
+        try:
+            return sum(default_client().nthreads().values()) or CPU_COUNT
+        except ValueError:
+            return CPU_COUNT
+    return CPU_COUNT
+
+
+def follow(
+    client: Client, graph: HighLevelGraph, blocks: Sequence[Key], report: str, bar: Progress, run_id: str
+) -> Report:
+    """Run on a cluster, and tell the bar of every task of the `blocks` that is done; return what `report` gives."""
+    from distributed import as_completed
+
+    futures = client.get(graph, [*blocks, report], sync=False)
+    try:
+        for future, totals in as_completed(futures[:-1], with_results=True):
+            bar.advance(totals.outputs + totals.lost, failed=totals.failed)
+            future.release()
+        result: Report = futures[-1].result()
+    except BaseException:
+        client.cancel(futures)
+        with suppress(Exception):  # the cluster may be what failed; its tasks see by the lease that they must stop
+            client.run(at_work.stop, run_id, _PATIENCE, on_error="ignore")
+        raise
+    return result
+
+
+class Advance(Callback):
+    """Tells the bar of every task that a scheduler of this process has done."""
+
+    def __init__(self, bar: Progress, keys: Iterable[Key]) -> None:
+        super().__init__(posttask=self._done)
+        self._bar = bar
+        self._keys = set(keys)
+
+    def _done(self, key: Key, result: Any, *_: Any) -> None:
+        if key in self._keys:
+            self._bar.advance(result.outputs + result.lost, failed=result.failed)
