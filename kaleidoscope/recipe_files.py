@@ -68,7 +68,7 @@ def load_recipe(path: str | os.PathLike[str], *, allow_functions: bool = False) 
     if version > RECIPE_VERSION:
         raise RecipeError(
             f"{name}:{lines['kaleidoscope',]}: this recipe is of version {version}, and this Kaleidoscope reads up to "
-            f"{RECIPE_VERSION}: upgrade it"
+            f"{RECIPE_VERSION}: upgrade Kaleidoscope, or make the recipe with this one"
         )
     recipe = content["recipe"]
     if not isinstance(recipe, list):
@@ -160,13 +160,21 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node, place: _Place, lines: dict[
     if isinstance(node, yaml.MappingNode):
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
+            key = _plain(loader, key_node, name)
             if not isinstance(key, str) or key in found:
                 why = "is there twice" if isinstance(key, str) else "is no text"
                 raise RecipeError(f"{name}:{key_node.start_mark.line + 1}: the key {key!r} {why}")
             found[key] = _value(loader, value_node, (*place, key), lines, name)
         return found
-    return loader.construct_object(node, deep=True)
+    return _plain(loader, node, name)
+
+
+def _plain(loader: yaml.SafeLoader, node: yaml.Node, name: str) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what PyYAML raises of `!!int`, `!!bool x`
+        written = f"{node.tag.rpartition(':')[2]}, got {node.value!r}"
+        raise RecipeError(f"{name}:{node.start_mark.line + 1}: expected {written:.80}") from error
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -1,13 +1,16 @@
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kaleidoscope as ks
-from kaleidoscope import ops
+from kaleidoscope import ops, registry
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.recipe_files import recipe_schema
 
@@ -90,6 +93,9 @@ def test_a_recipe_may_be_written_shortly(write):
             "kaleidoscope: 1\nrecipe: [!!python/object/apply:os.system ['exit 3']]",
             r":2: expected plain values, got one of the kind .*python",
         ),
+        ("kaleidoscope: !!int\nrecipe: []", r":1: expected int, got ''"),
+        ("kaleidoscope: 1\nrecipe: [!!bool maybe]", r":2: expected bool, got 'maybe'"),
+        ("kaleidoscope: 1\nrecipe: {Rotate: {limit: " + "9" * 5000 + "}}", r":2: expected int, got '999"),
         ("kaleidoscope: 1\nrecipe: " + "[" * 3000, "not YAML|nested too deeply"),
     ],
 )
@@ -112,6 +118,76 @@ def test_reading_imports_no_function_and_allows_none_unasked(write):
         ks.load_recipe(path)
     assert ks.load_recipe(path, allow_functions=True) == ops.PowerSet(ops.Apply("this.module.would.run:code"))
     assert "this" not in sys.modules
+
+
+#: What a recipe is made of, and what YAML makes of a careless one.
+WORDS = st.sampled_from(
+    [
+        *("kaleidoscope", "recipe", "Rotate", "Branch", "branches", "parts", "OneOf", "Repeat", "n", "Split", "Apply"),
+        *("HorizontalFlip", "limit", "sizes", "fn", "weights", "PowerSet", "Sometimes", "p", "Sequential", "Crop"),
+        *("1", "-1", "1e400", "0x1F", "1_000", "9" * 400, "1:30", ".nan", "-.inf", "null", "~", "yes", "2024-01-01"),
+        *("[", "]", "{", "}", ":", ": ", ",", "-", "- ", "\n", "  ", "&a", "*a", "<<", "!!int", "!!binary", "!x"),
+        *("|", ">", "'", '"', "#", "%YAML 9.9", "---", "...", "\t", "\0", "\x85", "\ufeff", "\U0001f600", "?", "="),
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def loads(tmp_path_factory):
+    folder, said = tmp_path_factory.mktemp("fuzz"), set()
+
+    def loads(data, name="recipe.yaml"):
+        (folder / name).write_bytes(data)
+        try:
+            ks.load_recipe(folder / name, allow_functions=True)
+            said.add("read")
+        except RecipeError as error:  # any other one fails the test
+            said.add("refused" if name in error.message else error.message)
+        return said
+
+    return loads
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_a_recipe_with_some_places_changed_is_read_or_refused(loads, data):
+    name = data.draw(st.sampled_from(["recipe.yaml", "recipe.json"]))
+    with TemporaryDirectory() as folder:
+        ks.dump_recipe(data.draw(st.sampled_from(RECIPES)), Path(folder) / name)
+        text = (Path(folder) / name).read_text("utf-8")
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(start + 12, len(text))))
+        text = text[:start] + data.draw(WORDS | st.text(max_size=3) | st.just("")) + text[end:]
+    loads(text.encode("utf-8", "surrogatepass"), name)
+
+
+@settings(max_examples=200)
+@given(recipe=VALUES, version=st.just(1) | VALUES)
+def test_any_values_are_read_or_refused(loads, recipe, version):
+    loads(json.dumps({"kaleidoscope": version, "recipe": recipe}).encode())
+
+
+@settings(max_examples=200)
+@given(recipe=st.dictionaries(st.sampled_from(registry.op_names()), VALUES, min_size=1, max_size=1))
+def test_any_settings_of_any_op_are_read_or_refused(loads, recipe):
+    loads(json.dumps({"kaleidoscope": 1, "recipe": [recipe]}).encode())
+
+
+@settings(max_examples=200)
+@given(text=st.lists(WORDS, max_size=12).map("".join) | st.binary(max_size=40))
+def test_any_words_and_bytes_are_read_or_refused(loads, text):
+    loads(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+
+
+def test_both_ends_of_that_are_met(loads):
+    loads(b"kaleidoscope: 1\nrecipe: []")
+    assert loads(b"kaleidoscope: 1") == {"read", "refused"}, "an error does not name the file"
 
 
 class TestSchema:
