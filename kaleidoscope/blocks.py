@@ -23,7 +23,7 @@ from kaleidoscope.job import Job, environment
 from kaleidoscope.lease import CHECK_EVERY, Lease, Owner, take_lease
 from kaleidoscope.log import tell, tell_failure
 from kaleidoscope.manifest import COLUMNS, OK, PartName, Row, from_parquet, params_text, to_parquet
-from kaleidoscope.read import as_record, load, pixels_of
+from kaleidoscope.read import as_record, load, pages_of, pixels_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.resources import one_thread_per_task
@@ -264,10 +264,11 @@ class _OneImage:
         """Yield a row for each wanted variant, its output written."""
         job, key = self.run.job, self.entry.key
         outcomes: Iterable[Outcome]
-        size = self.entry.size
+        size, pages = self.entry.size, None
         try:
             record = load(record, self.backend.counts, max_pixels=job.max_pixels)
             pixels = pixels_of(record)
+            pages = pages_of(record)
             if size is None and record.source is not None:
                 size = record.source.size
         except KaleidoscopeError as error:
@@ -287,7 +288,7 @@ class _OneImage:
         for outcome in outcomes:
             at_work.go_on(self.run.lease.owner.run_id)
             self.run.lease.renew()
-            yield self._row(outcome, size)
+            yield replace(self._row(outcome, size), source_pages=pages)
 
     def _row(self, outcome: Outcome, source_size: int | None) -> Row:
         """Write an outcome; return its row."""

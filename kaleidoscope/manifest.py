@@ -36,6 +36,7 @@ COLUMNS = {
     "source": "string",
     "source_size": "int64",
     "source_etag": "string",
+    "source_pages": "int32",
     "environment": "string",
     "objects": "string",
     "masks": "string",
@@ -116,6 +117,7 @@ class Row:
     dtype: str | None = None
     bytes: int | None = None
     checksum: int | None = None
+    source_pages: int | None = None
     objects: str | None = None
     masks: str | None = None
 

@@ -71,6 +71,8 @@ def _with_pixels(record: ImageRecord, counts: Counter[str] | None, max_pixels: i
     pixels, metadata = decode(data, key=record.key, max_pixels=max_pixels)
     if counts is not None:
         counts["decode"] += 1
+        if metadata.get("pages", 1) > 1:
+            counts["first_page"] += 1
     if source.size is None:
         source = replace(source, size=len(data))
     return replace(record, pixels=pixels, metadata={**metadata, **record.metadata}, source=source)
@@ -91,6 +93,12 @@ def pixels_of(record: ImageRecord) -> NDArray[Any]:
     except KaleidoscopeError as error:
         raise OpError(error.message, key=record.key, step="read") from None
     return record.pixels
+
+
+def pages_of(record: ImageRecord) -> int | None:
+    """Return how many pages or frames a record's file holds, of which the first was read; None if that is not known."""
+    pages = record.metadata.get("pages", 1 if record.source is not None else None)
+    return pages if type(pages) is int and 0 < pages < 2**31 else None
 
 
 def as_record(item: object, root: str | None, storage_options: Mapping[str, Any]) -> ImageRecord:

@@ -39,7 +39,8 @@ class Report:
     seconds : float
         From the first task to the last.
     counts : mapping of str to int
-        What it took: ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``.
+        What it took: ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``; ``first_page``: images whose file
+        holds several pages or frames.
     """
 
     url: str
@@ -68,6 +69,8 @@ class Report:
 
     def _lines(self) -> list[tuple[str, str]]:
         rate = f" ({self.outputs / self.seconds:,.0f} a second)" if self.outputs and self.seconds else ""
+        several = self.counts.get("first_page", 0)
+        pages = [("pages", f"{several:,} input{'s' * (several != 1)} of several pages or frames: the first was taken")]
         return [
             ("inputs", f"{self.inputs:,}"),
             ("outputs", f"{self.outputs:,}{rate}"),
@@ -76,6 +79,7 @@ class Report:
                 "failed",
                 f"{self.failed:,} input{'s' * (self.failed != 1)}, see .errors" if self.failed else "0",
             ),
+            *(pages if several else []),
             ("bytes", format_bytes(self.bytes)),
             ("seconds", f"{self.seconds:.1f}"),
             ("target", self.url),

@@ -37,8 +37,9 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
         Exactly one row per (key, variant), the newest: ``key, output`` (relative to `url`)``, variant, status`` (``ok``
         or ``failed``)``, error, step, params`` (the chain of ops with what each drew, as JSON)``, seed, recipe_id,
         width, height, channels, dtype, bytes, checksum`` (CRC-32)``, source, source_size, source_etag,
-        environment, objects`` (what is labelled in it, as JSON: see `kaleidoscope.Targets.of_objects`; missing where
-        images have no labels)`` and masks`` (the name of each mask and its file, as JSON).
+        source_pages`` (that the input holds: the first was taken)``, environment, objects`` (what is labelled in it, as
+        JSON: see `kaleidoscope.Targets.of_objects`; missing where images have no labels)`` and masks`` (the name of
+        each mask and its file, as JSON).
 
     Raises
     ------
@@ -78,7 +79,7 @@ def _frame(parts: Sequence[bytes]) -> pd.DataFrame:
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
-    table = pa.concat_tables([schema.empty_table(), *map(from_parquet, parts)])
+    table = pa.concat_tables([schema.empty_table(), *map(from_parquet, parts)], promote_options="default")
     kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.string(): pd.StringDtype("pyarrow")}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
     return frame.drop_duplicates(["key", "variant"], keep="last", ignore_index=True)

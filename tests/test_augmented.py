@@ -94,7 +94,7 @@ def files_in(folder):
         for path in Path(folder).rglob("*")
         if path.is_file() and "_kaleidoscope" not in path.parts
     }
-    manifest = ks.read_manifest(folder).compute().drop(columns=["source", "source_size", "source_etag"])
+    manifest = ks.read_manifest(folder).compute().drop(columns=["source", "source_size", "source_etag", "source_pages"])
     rows = manifest.sort_values(["key", "variant"]).astype(object).where(manifest.notna(), None)
     return files, rows.values.tolist()
 

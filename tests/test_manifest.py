@@ -22,6 +22,7 @@ ROW = Row(
     source="/photos/cat/1.jpg",
     source_size=90_000,
     source_etag="e",
+    source_pages=1,
     environment="here",
 )
 DONE = replace(

@@ -9,6 +9,7 @@ What OpenCV 5.0 gets wrong or cannot do, and what is done about it here:
 - it leaves a 16-bit TIFF that counts from white a negative, and garbles one with separate planes: the first
   is turned here, the second refused;
 - it ignores a transparent grey in a PNG;
+- it gives an animated GIF an alpha channel that its first frame has not: Pillow reads GIFs;
 - libpng prints what it dislikes: it sees only the chunks that make up the pixels, checked.
 """
 
@@ -20,21 +21,23 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
 import numpy as np
 
 from kaleidoscope.codecs import header as headers
 from kaleidoscope.codecs.header import Header, describe, npy_header, png_chunks, read_header, tiff_tags
+from kaleidoscope.codecs.pages import count_pages
 from kaleidoscope.errors import DecodeError
 from kaleidoscope.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
 #: Extensions of the formats read here, lower case, without the dot.
-KNOWN_EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "tif", "tiff", "bmp", "npy"})
+KNOWN_EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "tif", "tiff", "bmp", "gif", "npy"})
 
 #: The limit where nobody sets another.
 MAX_PIXELS: int = DEFAULTS["max-pixels"]
@@ -48,9 +51,9 @@ def decode(
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Return the pixels of an encoded image and what its file said about them.
 
-    JPEG, PNG, WebP, TIFF, BMP and npy, told by their first bytes. EXIF orientation is applied; EXIF, GPS,
-    colour profiles and everything else a file may carry beside pixels stays behind. Of several frames or
-    pages, the first. Safe to call from several threads; OpenCV releases the interpreter's lock.
+    JPEG, PNG, GIF, WebP, TIFF, BMP and npy, told by their first bytes. EXIF orientation is applied; EXIF, GPS,
+    colour profiles and everything else a file may carry beside pixels stays behind. Of several
+    pages or frames, the first. Safe to call from several threads; OpenCV releases the interpreter's lock.
 
     Parameters
     ----------
@@ -68,7 +71,8 @@ def decode(
         RGB (grey ``C=1``, RGBA ``C=4``; npy any C), ``uint8``, ``uint16`` or ``float32`` in [0, 1];
         C-contiguous, writable, sharing nothing with `data`.
     metadata : dict
-        ``format``; for signed input also ``offset``, which added to the pixels gives the values of the file.
+        ``format``; for signed input also ``offset``, which added to the pixels gives the values of the file; where
+        the file holds several pages or frames also ``pages``, their number.
 
     Raises
     ------
@@ -94,7 +98,9 @@ def decode(
             )
         pixels, offset = _to_supported(pixels)
         pixels = _to_rgb(pixels) if header.format in _READ_AS_BGR else pixels
-        return _upright(pixels, header.orientation), {"format": header.format, **offset}
+        pages = count_pages(data, header.format)
+        several = {"pages": pages} if pages > 1 else {}
+        return _upright(pixels, header.orientation), {"format": header.format, **offset, **several}
     except DecodeError as error:
         raise DecodeError(error.message, key=key, step="decode") from error.__cause__
     except Exception as error:  # cv2.error, PIL's, MemoryError, struct.error: whatever a decoder throws at bad bytes
@@ -124,6 +130,12 @@ def _read_webp(data: bytes, header: Header) -> NDArray[Any]:
     if header.alpha:
         return _to_rgb(_opencv(data, cv2.IMREAD_UNCHANGED))
     return _opencv(data, cv2.IMREAD_COLOR_RGB)
+
+
+def _read_gif(data: bytes, header: Header) -> NDArray[Any]:
+    from PIL.GifImagePlugin import GifImageFile
+
+    return _pillow(GifImageFile, data)
 
 
 def _read_bmp(data: bytes, header: Header) -> NDArray[Any]:
@@ -166,7 +178,9 @@ def _read_tiff(data: bytes, header: Header) -> NDArray[Any]:
         struct.pack_into(code, upright, where, *([1] * int(code[1:-1])))
         data = bytes(upright)
     if bits <= 8 and kind in (1, 4) and (bits < 8 or samples in (2, 4) or planes != 1 or photometric not in (1, 2)):
-        return _pillow_tiff(data)
+        from PIL.TiffImagePlugin import TiffImageFile
+
+        return _pillow(TiffImageFile, data)
     plain = photometric in (0, 1, 2) and samples in (1, 3, 4) and (planes == 1 or samples == 1)
     if not plain or (bits, kind) not in {(8, 1), (16, 1), (16, 2), (32, 3), (64, 3)}:
         raise DecodeError(
@@ -203,6 +217,7 @@ def _read_npy(data: bytes, header: Header) -> NDArray[Any]:
 _READERS: dict[str, Callable[[bytes, Header], NDArray[Any]]] = {
     "jpg": _read_jpeg,
     "png": _read_png,
+    "gif": _read_gif,
     "webp": _read_webp,
     "tiff": _read_tiff,
     "bmp": _read_bmp,
@@ -210,7 +225,7 @@ _READERS: dict[str, Callable[[bytes, Header], NDArray[Any]]] = {
 }
 
 #: Read in OpenCV's channel order and swapped once converted: `cv2.cvtColor` knows no int16 or float64.
-_READ_AS_BGR = {"tiff", "bmp"}
+_READ_AS_BGR = {"gif", "tiff", "bmp"}
 
 
 def _to_supported(pixels: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -273,17 +288,15 @@ def _opencv(data: bytes, flags: int) -> NDArray[Any]:
 _pillow_lock = threading.Lock()
 
 
-def _pillow_tiff(data: bytes) -> NDArray[Any]:
-    """Read a TIFF of at most 8 bits with palette, alpha, CMYK and the like, as BGR or grey.
+def _pillow(kind: Callable[[BinaryIO], ImageFile], data: bytes) -> NDArray[Any]:
+    """Read a GIF, or a TIFF of at most 8 bits with palette, alpha, CMYK and the like, as BGR or grey.
 
     Pillow's own limit, 179 megapixels unless the process sets another, comes on top for these.
     """
-    from PIL.TiffImagePlugin import TiffImageFile
-
     # It warns of harmless oddities in the header, and filters belong to the process: one at a time, then.
     with _pillow_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = TiffImageFile(io.BytesIO(data))
+        image = kind(io.BytesIO(data))
         image.load()
     if image.mode in ("1", "L"):
         return np.array(image.convert("L"))[:, :, None]

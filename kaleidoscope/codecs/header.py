@@ -17,7 +17,14 @@ from typing import NamedTuple
 from kaleidoscope.errors import DecodeError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
+    "jpg": b"\xff\xd8",
+    "png": PNG_SIGNATURE,
+    "gif": (b"GIF87a", b"GIF89a"),
+    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "bmp": b"BM",
+    "npy": b"\x93NUMPY",
+}
 
 #: Tags of a TIFF directory, which is also how EXIF is written.
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 262, 274
@@ -43,11 +50,11 @@ class Header:
     Parameters
     ----------
     format : str
-        ``jpg``, ``png``, ``webp``, ``tiff``, ``bmp`` or ``npy``.
+        ``jpg``, ``png``, ``gif``, ``webp``, ``tiff``, ``bmp`` or ``npy``.
     width, height : int
         Size in pixels as stored, before `orientation` is applied.
     grey, alpha : bool
-        One channel; an alpha channel or a transparent colour. A BMP does not tell.
+        One channel; an alpha channel or a transparent colour. A BMP or a GIF does not tell.
     orientation : int
         EXIF orientation as the file says it; anything but 2 to 8 means upright.
     """
@@ -95,7 +102,7 @@ def read_header(data: bytes) -> Header:
     """
     format = format_of(data)
     if format is None:
-        raise DecodeError(f"expected JPEG, PNG, WebP, TIFF, BMP or npy; got {describe(data)}")
+        raise DecodeError(f"expected JPEG, PNG, GIF, WebP, TIFF, BMP or npy; got {describe(data)}")
     try:
         header = _READERS[format](data)
     except (struct.error, IndexError) as error:
@@ -113,17 +120,9 @@ def format_of(data: bytes) -> str | None:
     >>> format_of(b"BM......"), format_of(b"<html>")
     ('bmp', None)
     """
-    if data.startswith(b"\xff\xd8"):
-        return "jpg"
-    if data.startswith(PNG_SIGNATURE):
-        return "png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data.startswith(_TIFF_SIGNATURES):
-        return "tiff"
-    if data.startswith(b"BM"):
-        return "bmp"
-    return "npy" if data.startswith(b"\x93NUMPY") else None
+    return next((format for format, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
 
 
 def describe(data: bytes) -> str:
@@ -263,6 +262,11 @@ def _png(data: bytes) -> Header:
     return Header("png", width, height, colour == 0 and not alpha, alpha, _exif_orientation(names[b"eXIf"]))
 
 
+def _gif(data: bytes) -> Header:
+    width, height = struct.unpack_from("<HH", data, 6)
+    return Header("gif", width, height)
+
+
 def _webp(data: bytes) -> Header:
     if int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise DecodeError(f"the WebP is cut short after {len(data)} bytes")
@@ -333,6 +337,7 @@ def _exif_orientation(block: bytes) -> int:
 _READERS: dict[str, Callable[[bytes], Header]] = {
     "jpg": _jpeg,
     "png": _png,
+    "gif": _gif,
     "webp": _webp,
     "tiff": _tiff,
     "bmp": _bmp,

@@ -106,6 +106,12 @@ AGAINST_PILLOW = {
     "webp rgba": (saved(RGBA, "WEBP", exact=True), "RGBA", 0),
     "webp rgba lossless": (saved(RGBA, "WEBP", lossless=True, exact=True), "RGBA", 0),
     "webp animated": (saved(COLOUR, "WEBP", save_all=True, append_images=[COLOUR.rotate(180)]), "RGB", 0),
+    "gif": (saved(COLOUR, "GIF"), "RGB", 0),
+    "gif grey": (saved(GREY, "GIF"), "RGB", 0),
+    "gif interlaced": (saved(COLOUR, "GIF", interlace=1), "RGB", 0),
+    "gif, one transparent": (saved(PALETTE, "GIF", transparency=3), "RGBA", 0),
+    "gif animated": (saved(COLOUR, "GIF", save_all=True, append_images=[COLOUR.rotate(180)]), "RGB", 0),
+    "png animated": (saved(COLOUR, "PNG", save_all=True, append_images=[COLOUR.rotate(180)]), "RGB", 0),
     "tiff 1 bit": (saved(COLOUR.convert("1"), "TIFF"), "L", 0),
     "tiff fax": (saved(COLOUR.convert("1"), "TIFF", compression="group4"), "L", 0),
     "tiff grey": (saved(GREY, "TIFF"), "L", 0),
@@ -138,7 +144,8 @@ def test_pixels_are_those_that_pillow_reads(name):
     assert pixels.shape == expected.shape
     assert pixels.dtype == expected.dtype
     assert np.abs(pixels.astype(int) - expected).max() <= tolerance
-    assert metadata == {"format": name.split()[0].strip(",")}
+    pages = {"pages": 2} if name.endswith(("animated", "pages")) else {}
+    assert metadata == {"format": name.split()[0].strip(","), **pages}
     assert pixels.flags.c_contiguous
     assert pixels.flags.writeable
 
@@ -380,7 +387,7 @@ def test_float_pixels_outside_zero_and_one_are_refused_with_their_range(value, w
 # Limits and errors
 
 
-@pytest.mark.parametrize("name", ["jpg", "png", "webp", "tiff", "bmp"])
+@pytest.mark.parametrize("name", ["jpg", "png", "gif", "webp", "tiff", "bmp"])
 def test_the_pixel_limit_is_named_and_counts_width_times_height(name):
     data = AGAINST_PILLOW[name][0]
     assert pixels_of(data, max_pixels=23 * 37).shape == (23, 37, 3)
@@ -441,7 +448,8 @@ def test_bytes_after_the_end_do_no_harm(name, tail):
         (b"<?xml version='1.0'?><Error>NoSuchKey</Error>", "look like text"),
         (b"\xff\xd8\xff", "3 bytes"),
         (b"\x89PNG\r\n\x1a\n", "8 bytes"),
-        (b"GIF89a", "expected JPEG, PNG, WebP, TIFF, BMP or npy"),
+        (b"GIF89a", "6 bytes that look like a GIF"),
+        (b"%PDF-1.7", "expected JPEG, PNG, GIF, WebP, TIFF, BMP or npy; got 8 bytes that look like a PDF"),
         (b"BM", "2 bytes"),
         (b"II*\0", "4 bytes"),
         (b"\x93NUMPY\x01\0", "plain array"),

@@ -4,11 +4,13 @@ import io
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import kaleidoscope as ks
 from kaleidoscope.errors import DecodeError, RecipeError
+from kaleidoscope.record import ImageRecord
 
 BAD = {"060.png": "encode", "070.png": "encode", "080.jpg": "decode", "090.jpg": "decode"}
 
@@ -142,3 +144,48 @@ def test_missing_file_is_a_failed_row(make_photos, augmented, rows, tmp_path):
     assert (report.inputs, report.outputs, report.failed) == (3, 4, 1)
     failed = rows(tmp_path / "out").query("status == 'failed'")
     assert failed["step"].tolist() == ["read", "read"]
+
+
+@pytest.fixture
+def several(pixels, tmp_path):
+    """A photo, and a file of each format that may hold several pages or frames, with three of them."""
+    folder = tmp_path / "several"
+    folder.mkdir()
+    first, *others = [Image.fromarray(pixels(i)) for i in range(3)]
+    first.save(folder / "one.png")
+    for name in ("scan.tiff", "cat.gif", "dog.webp", "bird.png"):
+        first.save(folder / name, save_all=True, append_images=others)
+    return folder
+
+
+def test_of_several_pages_the_first_is_taken_and_that_is_said(several, augmented, pixels, rows, tmp_path):
+    report = augmented(several, 1).write(tmp_path / "out", format="png").compute()
+    assert (report.inputs, report.outputs, report.failed) == (5, 10, 0)
+    assert "pages  4 inputs of several pages or frames: the first was taken" in str(report)
+    table = rows(tmp_path / "out").query("variant == 'original'").set_index("key")
+    assert dict(table["source_pages"]) == {"one.png": 1} | dict.fromkeys(
+        ["scan.tiff", "cat.gif", "dog.webp", "bird.png"], 3
+    )
+    for key, output in table["output"].items():
+        made = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / output)), cv2.COLOR_BGR2RGB)
+        assert np.abs(made.astype(int) - pixels(0)).mean() < 12, f"{key}: not its first page"
+    records = {record.key: record.metadata for record in augmented(several, 1).compute()}
+    assert records["cat.gif"] == {"format": "gif", "pages": 3}
+    assert records["one.png"] == {"format": "png"}
+
+
+def test_manifest_from_before_there_was_a_column_is_read(several, augmented, rows, tmp_path):
+    target = tmp_path / "out"
+    augmented(several / "one.png", 1).write(target, format="png").compute()
+    (part,) = (target / "_kaleidoscope" / "manifest").iterdir()
+    pq.write_table(pq.read_table(part).drop_columns("source_pages"), part)
+    assert rows(target)["source_pages"].isna().all()
+    augmented(several, 1).write(target, format="png").compute()
+    assert rows(target)["source_pages"].value_counts().to_dict() == {3: 8}
+
+
+@pytest.mark.parametrize("mine", ["many", 2**40, -1, True, None])
+def test_pages_that_a_user_wrote_into_a_record_do_no_harm(mine, pixels, augmented, rows, tmp_path):
+    record = ImageRecord("a", pixels(1), metadata={"pages": mine})
+    assert augmented([record], 1).write(tmp_path / "out").compute().outputs == 2
+    assert rows(tmp_path / "out")["source_pages"].isna().all()
