@@ -42,6 +42,13 @@ KNOWN_EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "tif", "tiff"
 #: The limit where nobody sets another.
 MAX_PIXELS: int = DEFAULTS["max-pixels"]
 
+#: Decoded bytes that no few bytes may claim. Decoders hold the picture up to three times over: 0.8 GB.
+_UNASKED_BYTES = 2**28
+
+#: Pixels that a byte of a file can stand for at most; a JPEG spends a bit on each 8x8 block, deflate packs 1032 to 1.
+_PIXELS_PER_BYTE = {"jpg": 512, "gif": 4096}
+_PIXELS_PER_BYTE_ELSE = 16384
+
 #: What `np.dtype` name each accepted npy type has.
 _NPY_TYPES = {"u1": "uint8", "u2": "uint16", "i2": "int16", "f4": "float32"}
 
@@ -89,7 +96,9 @@ def decode(
     data = bytes(data)
     try:
         header = read_header(data)
-        _refuse_over(max_pixels, header)
+        if max_pixels is not None:
+            _refuse_over(max_pixels, header)
+            _refuse_claims(len(data), header)
         pixels = _READERS[header.format](data, header)
         if pixels.shape[:2] != (header.height, header.width):
             raise DecodeError(
@@ -108,12 +117,23 @@ def decode(
         raise DecodeError(f"cannot read {describe(data)}: {reason}", key=key, step="decode") from error
 
 
-def _refuse_over(max_pixels: int | None, header: Header) -> None:
+def _refuse_over(max_pixels: int, header: Header) -> None:
     count = header.width * header.height
-    if max_pixels is not None and count > max_pixels:
+    if count > max_pixels:
         raise DecodeError(
             f"{header.width}x{header.height} is {count:,} pixels, over the limit of {max_pixels:,}; "
             "raise the setting kaleidoscope.max-pixels if the file is to be trusted"
+        )
+
+
+def _refuse_claims(length: int, header: Header) -> None:
+    """Refuse a large picture that the file is too small for, before memory is taken for it."""
+    count = header.width * header.height
+    decoded = count * (1 if header.grey else 4) * max(header.bits // 8, 1)
+    if decoded > _UNASKED_BYTES and count > length * _PIXELS_PER_BYTE.get(header.format, _PIXELS_PER_BYTE_ELSE):
+        raise DecodeError(
+            f"{length:,} bytes cannot hold the {header.width}x{header.height} pixels that the {header.format} header "
+            "says: the file is corrupt, cut short, or made to fill the memory"
         )
 
 

@@ -57,6 +57,8 @@ class Header:
         One channel; an alpha channel or a transparent colour. A BMP or a GIF does not tell.
     orientation : int
         EXIF orientation as the file says it; anything but 2 to 8 means upright.
+    bits : int
+        Of a sample, where that varies; npy is measured against its file.
     """
 
     format: str
@@ -65,6 +67,7 @@ class Header:
     grey: bool = False
     alpha: bool = False
     orientation: int = 1
+    bits: int = 8
 
 
 class Tag(NamedTuple):
@@ -249,7 +252,7 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _png(data: bytes) -> Header:
-    width, height, _, colour = struct.unpack_from(">IIBB", data, len(PNG_SIGNATURE) + 8)
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, len(PNG_SIGNATURE) + 8)
     # Chunks are not checked before the size is known to be allowed: `decode` does.
     names = {b"eXIf": b"", b"tRNS": b""}
     position = len(PNG_SIGNATURE)
@@ -259,7 +262,7 @@ def _png(data: bytes) -> Header:
             names[name] = names[name] or data[position + 8 : position + 8 + length]
         position += 12 + length
     alpha = colour in (4, 6) or bool(names[b"tRNS"])
-    return Header("png", width, height, colour == 0 and not alpha, alpha, _exif_orientation(names[b"eXIf"]))
+    return Header("png", width, height, colour == 0 and not alpha, alpha, _exif_orientation(names[b"eXIf"]), bits)
 
 
 def _gif(data: bytes) -> Header:
@@ -307,6 +310,7 @@ def _tiff(data: bytes) -> Header:
         grey=samples == 1,
         alpha=samples in (2, 4),
         orientation=orientation,
+        bits=tags[BITS].values[0] if BITS in tags else 1,
     )
 
 

@@ -404,6 +404,38 @@ def test_the_pixel_limit_is_checked_before_anything_is_decoded(monkeypatch):
         decode(bytes(bomb), key="k")
 
 
+@pytest.mark.parametrize("name", ["jpg", "png", "gif", "webp lossless", "tiff lzw"])
+def test_a_few_bytes_that_claim_a_large_picture_are_refused_before_memory_is_taken(name, monkeypatch):
+    """200 megapixels are allowed, but not in a kilobyte: decoders would hold them three times over."""
+    data = bytearray(AGAINST_PILLOW[name][0])
+    width, height = 16_000, 12_500
+    if name == "webp lossless":
+        data[21:25] = ((height - 1) << 14 | (width - 1)).to_bytes(4, "little")
+    elif name == "tiff lzw":
+        directory = int.from_bytes(data[4:8], "little")
+        entries = range(directory + 2, len(data) - 12, 12)
+        places = {struct.unpack_from("<H", data, at)[0]: at + 8 for at in entries}
+        for tag, value in ((256, width), (257, height)):
+            struct.pack_into("<H", data, places[tag], value)
+    else:
+        place, code, sizes = {
+            "jpg": (data.find(b"\xff\xc0") + 5, ">HH", (height, width)),
+            "png": (16, ">II", (width, height)),
+            "gif": (6, "<HH", (width, height)),
+        }[name]
+        struct.pack_into(code, data, place, *sizes)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DecodeError, match=r"bytes cannot hold the 16000x12500 pixels that the \w+ header says"):
+        decode(bytes(data), key="k")
+
+
+def test_a_large_picture_that_packs_well_is_read():
+    # 64 megapixels of one colour: RGB, over the bytes that are looked at, in as few as deflate can.
+    data = saved(Image.new("RGB", (12_000, 6_000), (7, 8, 9)), "PNG")
+    assert len(data) < 300_000
+    assert pixels_of(data)[-1, -1].tolist() == [7, 8, 9]
+
+
 def test_an_image_between_our_limit_and_pillows_is_read():
     # 200 megapixels: Pillow's Image.open refuses them, for the whole process.
     data = saved(Image.new("1", (20_000, 10_000), 1), "PNG")
