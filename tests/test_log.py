@@ -71,9 +71,10 @@ class TestABag:
         image = np.zeros((8, 8, 3), np.uint8)
         records = ks.augment([image], [ops.HorizontalFlip(), ops.Apply(fail), ops.GaussianBlur()]).compute()
         assert sum(record.error is not None for record in records) == 4
+        said = "Apply('tests.test_log:fail') raised ValueError: too dark"
         assert caplog.messages == [
-            "000000: hflip-apply: OpError: ValueError: too dark",
-            "000000: apply: OpError: ValueError: too dark",
+            f"000000: hflip-apply: OpError: {said}",
+            f"000000: apply: OpError: {said}",
         ]
 
     def test_that_raises_leaves_telling_to_who_catches(self, caplog):

@@ -77,14 +77,21 @@ class Apply(Op):
         Raises
         ------
         OpError
-            If it returns something else than pixels of the same shape and dtype.
+            If it raises, or returns something else than pixels of the same shape and dtype.
         """
-        result = self.function()(src.copy())
+        function = self.function()
+        try:
+            result = function(src.copy())
+        except (Exception, SystemExit) as error:  # one that gives up by sys.exit() must not end a worker
+            raise OpError(f"Apply({self.fn!r}) raised {type(error).__name__}: {error}") from error
         if isinstance(result, np.ndarray) and result.ndim == 2 and out.shape[2] == 1:
             result = result[..., np.newaxis]
         if not isinstance(result, np.ndarray) or result.shape != out.shape or result.dtype != out.dtype:
             came = f"{result.shape} {result.dtype}" if isinstance(result, np.ndarray) else type(result).__name__
-            raise OpError(f"Apply({self.fn!r}): expected {out.shape} {out.dtype} to come back, got {came}")
+            raise OpError(
+                f"Apply({self.fn!r}): expected {out.shape} {out.dtype} to come back, got {came}; let the function "
+                f"return the shape it was given, .astype({out.dtype.name!r})"
+            )
         np.copyto(out, result)
 
 

@@ -92,3 +92,15 @@ def test_replays_only_where_functions_are_allowed(tmp_path):
         ks.replay(row, np.zeros((4, 4, 3), np.uint8))
     again = ks.replay(row, np.zeros((4, 4, 3), np.uint8), allow_functions=True)
     np.testing.assert_array_equal(again, np.full((4, 4, 3), 255))
+
+
+def test_a_function_that_would_end_the_process_is_an_error_of_the_image(mine):
+    def gives_up(_):
+        raise SystemExit(3)
+
+    gives_up.__module__, gives_up.__qualname__ = mine.__name__, "gives_up"
+    mine.gives_up = gives_up
+    found = made([ops.Apply(gives_up), ops.HorizontalFlip()], np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(OpError, match=r"000000: apply: .*raised SystemExit: 3"):
+        raise found["apply"].error
+    assert found["hflip"].error is None
