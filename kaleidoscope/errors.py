@@ -45,8 +45,9 @@ class KaleidoscopeError(Exception):
         self.step = step
 
     def __str__(self) -> str:
-        """Join key, step and message, leaving out what is not known."""
-        return ": ".join(part for part in (self.key, self.step, self.message) if part)
+        """Join key, step and message, leaving out what is not known; a key with a line break in it is quoted."""
+        key = self.key if self.key is None or self.key.isprintable() else repr(self.key)
+        return ": ".join(part for part in (key, self.step, self.message) if part)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with key and step, which ``Exception`` alone would lose."""

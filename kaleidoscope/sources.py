@@ -197,7 +197,11 @@ def list_images(
     if any(other != options for other in by_url):
         raise RecipeError("the URLs name different hosts or users: list each on its own")
     top = "" if root is None else _as_url(*filesystem(os.fspath(root), options))
-    return Listing(tuple(entry_of(os.fspath(url), root, options) for url in given), top, options)
+    entries = tuple(entry_of(os.fspath(url), root, options) for url in given)
+    for entry in entries:
+        if entry.size is None and "://" not in entry.url and Path(entry.url).is_dir():
+            raise RecipeError(f"{entry.url} is a folder: read it on its own, a list is one of files")
+    return Listing(entries, top, options)
 
 
 def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
@@ -211,12 +215,15 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
             found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
             base = _before_wildcard(path)
         else:
-            raise StoreError(f"cannot list {public(url)}: there is nothing there")
+            raise StoreError(
+                f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
+                "name, and that of its bucket"
+            )
     if not found:
-        raise StoreError(
-            f"there are no images in {public(url)}: looked for files that end in "
-            + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
-        )
+        looked = "files that end in " + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
+        if not fs.isdir(path):
+            looked = "files whose names fit this pattern"
+        raise StoreError(f"there are no images in {public(url)}: looked for {looked}")
     if root is not None:
         base = filesystem(os.fspath(root), options)[1]
     entries = [
@@ -250,12 +257,10 @@ def _is_text(name: str) -> bool:
 def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> Entry:
     """Return the entry of one URL, without listing: only this machine's files are looked at.
 
-    A remote one would cost a request each; it is met when it is read. So is a file that is not there.
+    A remote one would cost a request each; it is met when it is read. So is a file that is not there, or a folder.
     """
     fs, path = filesystem(url, storage_options)
     key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
-    if is_local(fs) and Path(path).is_dir():
-        raise RecipeError(f"{path} is a folder: read it on its own, a list is one of files")
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)

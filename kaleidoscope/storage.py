@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import posixpath
@@ -15,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from kaleidoscope.errors import KaleidoscopeError, StoreError
+from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.settings import DEFAULTS
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 
 #: Writes under way behind a task's back where nobody sets another number.
 WRITES_AT_ONCE: int = DEFAULTS["writes-at-once"]
+
+_NO_ROOM = "; make room, and start the same again"
+_NOT_ALLOWED = "; choose another place, or have this one opened to you"
+#: What to do next when a disk says no.
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _NOT_ALLOWED),
+}
 
 _serial = itertools.count()
 _process = uuid.uuid4().hex[:8]
@@ -78,9 +87,13 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
         return fs, posixpath.normpath(fs._strip_protocol(url))  # noqa: SLF001 - makes ~ and relative paths absolute
     named = _options_in(url)  # fsspec refuses to be told twice
     options = {name: value for name, value in (storage_options or {}).items() if name not in named}
+    chained = any("://" in link or link in fsspec.available_protocols() for link in url.split("::")[1:])
     if protocol in {"s3", "s3a"}:
         options.setdefault("use_listings_cache", False)  # s3fs would go on showing an old listing
     try:
+        if "::" in url and not chained and protocol in fsspec.available_protocols():  # `::` in an object's name
+            kind = fsspec.get_filesystem_class(protocol)
+            return kind(**named, **options), str(kind._strip_protocol(url))  # noqa: SLF001 - as above
         fs, path = fsspec.core.url_to_fs(url, **options)
     except Exception as error:  # noqa: BLE001 - an unknown host, a missing option: each library has its own way
         raise StoreError(f"cannot open {public(url)!r}: {error}") from None
@@ -102,11 +115,19 @@ def store_errors(doing: str) -> Iterator[None]:
     except KaleidoscopeError:
         raise
     except FileNotFoundError:
-        raise StoreError(f"cannot {doing}: there is nothing there") from None
+        nothing = "there is nothing there"
+        if doing.startswith(("create ", "write ")):
+            nothing = (
+                "the bucket or folder it would lie in is not there, and cannot be made: make it, or check its name"
+            )
+        raise StoreError(f"cannot {doing}: {nothing}") from None
+    except IsADirectoryError:
+        raise StoreError(f"cannot {doing}: a folder stands where a file should") from None
     except NotADirectoryError:
         raise StoreError(f"cannot {doing}: a file stands where a folder should") from None
     except Exception as error:  # each store's library has exceptions of its own
-        raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}")) from error
+        advice = _ADVICE.get(getattr(error, "errno", None) or 0, "")
+        raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}{advice}")) from error
 
 
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:
@@ -133,9 +154,16 @@ class Store:
         A local path or an fsspec URL.
     storage_options : mapping, optional
         What fsspec needs to open it.
+
+    Raises
+    ------
+    RecipeError
+        If the URL is empty, which would mean the present folder.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        if not os.fspath(url):
+            raise RecipeError("expected the URL or path of a folder or bucket, got an empty one")
         fs, path = filesystem(os.fspath(url), storage_options)
         self.local = is_local(fs)
         self.url = path if self.local else str(fs.unstrip_protocol(path))

@@ -92,3 +92,8 @@ def test_the_docstring_draws_every_error_there_is():
 )
 def test_did_you_mean_names_the_nearest_as_it_is_spelled(name, known, hint):
     assert did_you_mean(name, known) == hint
+
+
+def test_a_key_that_would_break_the_line_is_quoted():
+    assert str(DecodeError("no", key="a\nb\x1b.jpg", step="decode")) == r"'a\nb\x1b.jpg': decode: no"
+    assert str(DecodeError("no", key="né 日.jpg")) == "né 日.jpg: no"

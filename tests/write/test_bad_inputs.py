@@ -1,6 +1,12 @@
 """An image that cannot be read or written is rows in the manifest; the others go on."""
 
 import io
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -189,3 +195,81 @@ def test_pages_that_a_user_wrote_into_a_record_do_no_harm(mine, pixels, augmente
     record = ImageRecord("a", pixels(1), metadata={"pages": mine})
     assert augmented([record], 1).write(tmp_path / "out").compute().outputs == 2
     assert rows(tmp_path / "out")["source_pages"].isna().all()
+
+
+def claiming(width, height):
+    """Return a PNG whose header says so, with nothing behind it that could fill it."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"0" * 99))]
+    out = b"\x89PNG\r\n\x1a\n"
+    for name, content in [*chunks, (b"IEND", b"")]:
+        out += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return out
+
+
+#: What lies in a file -> the step and the words of what is said of it.
+NO_IMAGES = {
+    "text.jpg": (
+        b"this is a text file",
+        "decode",
+        r"expected JPEG, PNG, .*; got 19 bytes that look like text \('this is",
+    ),
+    "page.jpg": (b"<html>Not found</html>", "decode", "got 22 bytes that look like text"),
+    "empty.png": (b"", "decode", "got no bytes at all \\(an empty file\\)"),
+    "zip.tiff": (b"PK\x03\x04" + bytes(40), "decode", "look like a zip archive"),
+    "huge.png": (claiming(50_000, 50_000), "decode", "50000x50000 is 2,500,000,000 pixels, over the limit of "),
+    "large.png": (claiming(16_000, 16_000), "decode", "69 bytes cannot hold the 16000x16000 pixels"),
+    "cut.gif": (b"GIF89a\x05", "decode", "the gif header is cut short"),
+}
+
+
+@pytest.fixture
+def no_images(make_photos, tmp_path):
+    """Two photos among files that are none."""
+    folder = make_photos(tmp_path / "mixed", 2)
+    for name, (data, _, _) in NO_IMAGES.items():
+        (folder / name).write_bytes(data)
+    whole = (folder / "001.jpg").read_bytes()
+    (folder / "001.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_what_is_no_image_is_said_by_key_and_step_and_the_photo_comes_out(no_images, augmented, rows, tmp_path):
+    wanted = {**NO_IMAGES, "001.jpg": (b"", "decode", "cut short or corrupt")}
+    report = augmented(no_images, 1).write(tmp_path / "out").compute()
+    assert (report.inputs, report.outputs, report.failed) == (9, 2, 8)
+    table = rows(tmp_path / "out").query("status == 'failed'")
+    assert table.groupby("key").size().to_dict() == dict.fromkeys(wanted, 2)
+    for row in table.itertuples():
+        _, step, words = wanted[row.key]
+        assert row.step == step
+        assert re.search(words, row.error), row.error
+
+    records = augmented(no_images, 1).compute()
+    assert [record.key for record in records if record.error is None] == ["000.jpg"] * 2
+    for record in records:
+        if record.error is not None:
+            _, step, words = wanted[record.key]
+            assert re.search(f"^{record.key}: {step}: .*{words}", str(record.error)), record.error
+
+
+@pytest.mark.parametrize("name", ["huge.png", "large.png"])
+def test_a_header_that_claims_gigabytes_takes_no_memory(name, tmp_path, make_photos):
+    """Run in processes of their own: what others have allocated does not hide it."""
+    code = (
+        "import re, sys; from pathlib import Path; import kaleidoscope as ks; from kaleidoscope import ops\n"
+        "print(ks.augment(sys.argv[1], [ops.HorizontalFlip()]).write(sys.argv[2]).compute().failed,"
+        "re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system does not say how much memory a process has had")
+    taken = []
+    for failed in (0, 1):
+        folder = make_photos(tmp_path / f"photos-{failed}", 1)
+        if failed:
+            (folder / name).write_bytes(NO_IMAGES[name][0])
+        command = [sys.executable, "-c", code, str(folder), str(tmp_path / f"out-{failed}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        said, kilobytes = done.stdout.split()
+        assert int(said) == failed
+        taken.append(int(kilobytes))
+    assert taken[1] - taken[0] < 50_000

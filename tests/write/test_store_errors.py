@@ -2,15 +2,18 @@
 
 import errno
 import itertools
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
 import pytest
 
 import kaleidoscope as ks
+from kaleidoscope import ops
 from kaleidoscope.errors import StoreError
 from kaleidoscope.storage import Store
 
@@ -106,6 +109,54 @@ def test_full_disk_ends_the_run_and_a_larger_one_goes_on(scheduler, small_disk, 
     rows, files = check_whole(target)
     assert files == whole[1]
     assert rows.equals(whole[0])
+
+
+def test_full_disk_on_the_command_line_is_one_answer_and_a_larger_one_goes_on(small_disk, photos, six, tmp_path):
+    disk, grow = small_disk
+    ks.dump_recipe([getattr(ops, name)() for name in six], tmp_path / "r.yaml")
+    words = ["augment", str(photos), str(disk / "out"), "-r", str(tmp_path / "r.yaml"), "--json"]
+    command = [sys.executable, "-m", "kaleidoscope", *words]
+    full = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert full.returncode == 2
+    assert re.fullmatch(
+        r"kaleidoscope: cannot write .*No space left.*; make room, and start the same again\n.*\n", full.stderr
+    )
+    assert "the same write goes on from there" in full.stderr
+    grow()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["skipped"] > 0
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A folder in which nothing can be made: by its mode, or for root, whom no mode stops, a disk mounted so."""
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        yield folder
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this is root, whom no mode stops, and no disk may be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)  # noqa: S607 - as above
+
+
+def test_target_that_is_read_only_is_said_with_what_to_do(read_only, photos, augmented, tmp_path):
+    wanted = rf"cannot create {re.escape(str(read_only))}/out/_kaleidoscope/lease-1.json: .*; choose another place"
+    with pytest.raises(StoreError, match=wanted):
+        augmented(photos, 1).write(read_only / "out").compute()
+    ks.dump_recipe([ops.HorizontalFlip()], tmp_path / "r.yaml")
+    words = ["augment", str(photos), str(read_only / "out"), "-r", str(tmp_path / "r.yaml")]
+    done = subprocess.run([sys.executable, "-m", "kaleidoscope", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert re.match(f"kaleidoscope: {wanted}", done.stderr)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place where nobody can make a folder")
+def test_target_where_nothing_can_be_made_is_said(photos, augmented):
+    with pytest.raises(StoreError, match=r"cannot create /proc/.*: the bucket or folder .* cannot be made: make it"):
+        augmented(photos, 1).write("/proc/kaleidoscope").compute()
 
 
 def test_target_that_is_a_file_is_refused_by_name(photos, augmented, tmp_path):
