@@ -74,6 +74,8 @@ def augment(source: str, target: str, **options: Any) -> None:
             click.echo("\nStopped. What is done stays; the same command goes on from there.", err=True)
             sys.exit(130)
     _show(report, as_json=options["as_json"])
+    if report.failed:
+        click.echo(f"Which images failed, and why: kaleidoscope report {target}", err=True)
     sys.exit(1 if report.failed else 0)
 
 
@@ -164,8 +166,11 @@ def report(target: str, *, as_json: bool) -> None:
 
     rows = ks.read_manifest(target)[["key", "status", "bytes", "step", "error"]].compute()
     done, failed = rows[rows["status"] == "ok"], rows[rows["status"] != "ok"]
-    counted = failed.groupby(["step", "error"], dropna=False).size().sort_values(ascending=False)
-    errors = [{"step": step, "error": error, "variants": int(n)} for (step, error), n in counted.items()]
+    errors = [
+        {"step": step, "error": error, "variants": len(keys), "inputs": keys.nunique(), "keys": [*keys.unique()[:3]]}
+        for (step, error), keys in failed.groupby(["step", "error"], dropna=False)["key"]
+    ]
+    errors.sort(key=lambda each: -each["variants"])
     totals = {
         "inputs": int(rows["key"].nunique()),
         "outputs": len(done),
@@ -178,7 +183,9 @@ def report(target: str, *, as_json: bool) -> None:
         for name, total in totals.items():
             click.echo(f"{name:>8}  {total:,}")
         for each in errors:
-            click.echo(f"{each['variants']:>8,} x {each['step']}: {each['error']}")
+            more = f", and {each['inputs'] - 3:,} more" if each["inputs"] > 3 else ""
+            keys = ", ".join(key if key.isprintable() else repr(key) for key in each["keys"])
+            click.echo(f"{each['variants']:>8,} x {each['step']}: {each['error']} ({keys}{more})")
     sys.exit(1 if len(failed) else 0)
 
 
@@ -228,9 +235,10 @@ def _show(report: Any, *, as_json: bool) -> None:
 
 
 def main(run: Callable[[], None] = cli) -> None:
-    """Run the command line; errors of ours are one line on stderr, not a traceback."""
+    """Run the command line; errors of ours, and of the disk, are one line on stderr, not a traceback."""
     try:
         run()
-    except KaleidoscopeError as error:
-        click.echo(f"kaleidoscope: {error}", err=True)
+    except (KaleidoscopeError, OSError) as error:
+        for line in (f"kaleidoscope: {error}", *getattr(error, "__notes__", ())):
+            click.echo(line, err=True)
         sys.exit(2)

@@ -11,6 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import kaleidoscope as ks
 from kaleidoscope import ops
@@ -88,13 +89,81 @@ def test_augment_on_error_raise_stops_with_one_line(work):
         (("augment", "photos", "out", "-r", "recipe.yaml", "--scheduler", "tcp://127.0.0.1:9"), "no Dask scheduler"),
         (("info", "--scheduler", "tcp://127.0.0.1:9"), "no Dask scheduler"),
         (("info", "--scheduler", "nonsense://"), "no Dask scheduler"),
+        (
+            ("augment", "empty", "out", "-r", "recipe.yaml"),
+            "there are no images in empty: looked for files that end in",
+        ),
+        (("augment", "photos/*.gif", "out", "-r", "recipe.yaml"), "files whose names fit this pattern"),
+        (
+            ("augment", "photos", "", "-r", "recipe.yaml"),
+            "expected the URL or path of a folder or bucket, got an empty",
+        ),
+        (("augment", "photos", "recipe.yaml/out", "-r", "recipe.yaml"), "a file stands where a folder should"),
+        (("augment", "photos", "out", "-r", "newer.yaml"), "newer.yaml:1: this recipe is of version 9"),
+        (("augment", "photos", "no-such-protocol://out", "-r", "recipe.yaml"), "Protocol not known: no-such-protocol"),
+        (("preview", "photos", "recipe.yaml/sheet.png", "-r", "recipe.yaml"), "recipe.yaml"),
         (("report", "photos"), "no manifest"),
         (("ops", "Rotat"), "Did you mean 'Rotate'"),
         (("nonsense",), "No such command"),
     ],
 )
 def test_bad_usage_is_one_answer_and_exit_code_2(work, words, message):
+    (work / "empty").mkdir()
+    (work / "newer.yaml").write_text("kaleidoscope: 9\nrecipe: [Quantum]\n")
+    before = sorted(work.iterdir())
     assert message in run(*words, cwd=work, ok=(2,)).stderr
+    assert sorted(work.iterdir()) == before, "something was left"
+
+
+MINE = """
+import numpy as np
+
+def breaks_on_one(image):
+    if image[0, 0, 0] == 85:
+        raise LookupError("that one")
+    return image
+
+def gives_up(image):
+    raise SystemExit(7)
+
+def makes_floats(image):
+    return image / 255
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "failed", "message"),
+    [
+        ("breaks_on_one", 1, "1 x apply: OpError: Apply('mine:breaks_on_one') raised LookupError: that one (0.png)"),
+        ("gives_up", 5, "5 x apply: OpError: Apply('mine:gives_up') raised SystemExit: 7 (0.png, 1.png, 2.png, and 2 "),
+        (
+            "makes_floats",
+            5,
+            "expected (24, 32, 3) uint8 to come back, got (24, 32, 3) float64; let the function return",
+        ),
+    ],
+)
+def test_a_function_that_fails_costs_its_own_outputs_and_report_names_the_images(work, function, failed, message):
+    for number in range(5):
+        cv2.imwrite(str(work / "photos" / f"{number}.png"), np.full((24, 32, 3), 85 + number, np.uint8))
+    (work / "mine.py").write_text(MINE)
+    (work / "mine.yaml").write_text(f"kaleidoscope: 1\nrecipe: [Apply: {{fn: 'mine:{function}'}}]\n")
+    words = ("augment", "photos", "out", "-r", "mine.yaml", "--allow-functions")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(work), os.environ.get("PYTHONPATH", "")])}
+    done = run(*words, cwd=work, ok=(1,), env=environment)
+    assert f"outputs  {10 - failed}" in done.stdout
+    assert "Which images failed, and why: kaleidoscope report out" in done.stderr
+    assert message in run("report", "out", cwd=work, ok=(1,)).stdout
+    (found,) = json.loads(run("report", "out", "--json", cwd=work, ok=(1,)).stdout)["errors"]
+    assert (found["step"], found["variants"], found["inputs"]) == ("apply", failed, failed)
+    assert found["keys"] == ["0.png", "1.png", "2.png"][:failed]
+
+
+def test_augment_says_where_only_a_first_page_was_taken(work):
+    pages = [Image.new("L", (32, 24), value) for value in (10, 200)]
+    pages[0].save(work / "photos" / "scan.tiff", save_all=True, append_images=pages[1:])
+    done = run("augment", "photos", "out", "-r", "recipe.yaml", cwd=work)
+    assert "1 input of several pages or frames: the first was taken" in done.stdout
 
 
 def test_augment_on_a_cluster(work):
