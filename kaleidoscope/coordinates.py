@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HALF = 0.5
 #: Points that stand for the ellipse in a box: its bounds are found to 0.04% of its size.
 _AROUND = 180
+#: What a matrix holds of this size, of 1, is rounding: the sine of pi is 1e-16.
+_ROUNDING = 1e-12
 
 
 def move_points(points: Floats, matrix: Floats) -> Floats:
@@ -45,8 +47,10 @@ def keeps_upright(matrix: Floats) -> bool:
     >>> keeps_upright(np.array([[0, 1, 3], [-1, 0, 9], [0, 0, 1]])), keeps_upright(np.array([[1, 0.1, 0], [0, 1, 0]]))
     (True, False)
     """
-    (a, b), (c, d) = matrix[:2, :2]
-    return bool((b == c == 0 or a == d == 0) and (len(matrix) < 3 or (matrix[2] == (0, 0, 1)).all()))
+    (a, b), (c, d) = np.abs(matrix[:2, :2])
+    along, across = max(a, d), max(b, c)
+    upright = across <= _ROUNDING * along or along <= _ROUNDING * across
+    return bool(upright and (len(matrix) < 3 or (matrix[2] == (0, 0, 1)).all()))
 
 
 def outlines(boxes: Floats, *, method: str = "largest_box", per_side: int = 1) -> Floats:
@@ -134,6 +138,40 @@ def clip_polygon(ring: Floats, width: float, height: float) -> Floats:
         ring = _cut(ring, axis, 0.0, np.greater_equal)
         ring = _cut(ring, axis, float(limit), np.less_equal)
     return ring
+
+
+def clipped_bounds(ring: Floats, clipped: Floats, width: float, height: float) -> Floats:
+    """Return the box, xyxy, around what `clip_polygon` left of a polygon.
+
+    Not around all of its points: where a polygon goes around a corner outside of the frame, the way that connects its
+    parts along the border reaches the corner, and nothing of the polygon does.
+
+    Examples
+    --------
+    >>> fork = np.array([[2.0, 2], [14, 2], [14, 14], [8, 14], [8, 13], [13, 13], [13, 3], [2, 3]])
+    >>> clipped_bounds(fork, clip_polygon(fork, 10, 10), 10, 10).tolist()
+    [2.0, 2.0, 10.0, 3.0]
+    """
+    after = np.roll(clipped, -1, axis=0)
+    on_the_border = np.zeros(len(clipped), dtype=bool)
+    for axis, limit in ((0, 0.0), (0, width), (1, 0.0), (1, height)):
+        on_the_border |= (clipped[:, axis] == limit) & (after[:, axis] == limit)
+    corners = np.array([(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)])
+    covered = np.array([_covers(ring, corner + (1 - 2 * (corner > 0)) * _NEAR) for corner in corners])
+    own = np.concatenate([clipped[~on_the_border], after[~on_the_border], corners[covered]])
+    return bounds(own if len(own) else clipped)
+
+
+#: How far inside of the frame a polygon has to cover a corner, in pixels.
+_NEAR = 1e-6
+
+
+def _covers(ring: Floats, point: Floats) -> bool:
+    """Whether a point lies inside a polygon (even-odd rule)."""
+    (x1, y1), (x2, y2) = ring.T, np.roll(ring, -1, axis=0).T
+    passes = (y1 > point[1]) != (y2 > point[1])
+    at = x1 + (x2 - x1) * (point[1] - y1) / np.where(passes, y2 - y1, 1.0)
+    return bool(np.count_nonzero(passes & (point[0] < at)) % 2)
 
 
 def _cut(ring: Floats, axis: int, limit: float, inside: Callable[..., Any]) -> Floats:
