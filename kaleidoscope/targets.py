@@ -17,7 +17,6 @@ from kaleidoscope.coordinates import (
     box_areas,
     clip_boxes,
     clip_polygon,
-    clipped_bounds,
     polygon_area,
 )
 from kaleidoscope.errors import OpError, RecipeError, did_you_mean
@@ -207,13 +206,10 @@ class Targets:
         before, after = box_areas(self.boxes), box_areas(boxes)
         polygons = list(self.polygons)
         for i, rings in enumerate(polygons):
-            parts = [clip_polygon(ring, width, height) for ring in rings]
-            if any(part is not ring for part, ring in zip(parts, rings, strict=True)):
-                # A ring beyond the border that touches it leaves points on it, and nothing of the object.
-                own = [n for n, part in enumerate(parts) if part is rings[n] or polygon_area(part) > 0]
-                polygons[i] = tuple(parts[n] for n in own)
-                around = [clipped_bounds(rings[n], parts[n], width, height) for n in own]
-                boxes[i] = bounds(np.reshape(around, (-1, 2))) if own else 0.0
+            parts = [part for ring in rings for part in clip_polygon(ring, width, height)]
+            if len(parts) != len(rings) or any(part is not ring for part, ring in zip(parts, rings, strict=True)):
+                polygons[i] = tuple(parts)
+                boxes[i] = bounds(np.concatenate(parts)) if parts else 0.0
             if (area := sum(map(polygon_area, rings))) > 0:  # rings that cross themselves may have none: the box has
                 before[i], after[i] = area, sum(map(polygon_area, polygons[i]))
         only_points = np.isnan(before)

@@ -13,7 +13,6 @@ from kaleidoscope.coordinates import (
     box_areas,
     clip_boxes,
     clip_polygon,
-    clipped_bounds,
     keeps_upright,
     move_points,
     outlines,
@@ -61,9 +60,19 @@ def length_of(ring):
     return np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1).sum()
 
 
-def area_between(ring, low, high):
-    """Return how much of a polygon lies in a box."""
-    return polygon_area(clip_polygon(ring - low, *np.subtract(high, low)))
+def area_of(parts):
+    return sum(map(polygon_area, parts))
+
+
+def area_between(parts, low, high):
+    """Return how much of polygons lies in a box."""
+    return sum(area_of(clip_polygon(part - low, *np.subtract(high, low))) for part in parts)
+
+
+def turns(ring):
+    """Return the signed area: above 0 or below, by which way round a polygon goes."""
+    x, y = (ring - ring[0]).T
+    return np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2
 
 
 class TestPolygons:
@@ -72,102 +81,118 @@ class TestPolygons:
     @example(np.array(AROUND_THE_CORNER, float))
     def test_clipped_have_the_area_of_what_is_seen(self, ring):
         seen = raster(ring)
-        clipped = clip_polygon(ring, WIDTH, HEIGHT)
+        parts = clip_polygon(ring, WIDTH, HEIGHT)
         # A raster errs along the outline: half a subpixel's diagonal on either side at the very most.
         slack = (length_of(ring) + 4) / FINE
-        assert abs(polygon_area(clipped) - seen.sum() / FINE**2) <= slack
-        # The border's own double edges fill nothing.
-        if len(clipped):
-            assert (raster(clipped) != seen).sum() / FINE**2 <= slack
+        assert abs(area_of(parts) - seen.sum() / FINE**2) <= slack
+        again = np.logical_or.reduce([raster(part) for part in parts]) if parts else np.zeros_like(seen)
+        assert (again != seen).sum() / FINE**2 <= slack
 
     @given(stars())
     def test_clipped_lie_in_the_frame_and_clip_to_themselves(self, ring):
-        clipped = clip_polygon(ring, WIDTH, HEIGHT)
-        if len(clipped):
-            x1, y1, x2, y2 = bounds(clipped)
+        for part in clip_polygon(ring, WIDTH, HEIGHT):
+            x1, y1, x2, y2 = bounds(part)
             assert x1 >= 0
             assert y1 >= 0
             assert x2 <= WIDTH
             assert y2 <= HEIGHT
-        assert clip_polygon(clipped, WIDTH, HEIGHT) is clipped or not len(clipped)
+            assert clip_polygon(part, WIDTH, HEIGHT)[0] is part
 
-    @given(stars())
-    def test_have_one_area_whichever_way_round_and_wherever_they_start(self, ring):
-        area = polygon_area(ring)
-        assert polygon_area(ring[::-1]) == pytest.approx(area)
-        assert polygon_area(np.roll(ring, 1, axis=0)) == pytest.approx(area)
+    @given(stars(), st.integers(0, 8))
+    def test_have_one_area_whichever_way_round_and_wherever_they_start(self, ring, start):
+        area, left = polygon_area(ring), area_of(clip_polygon(ring, WIDTH, HEIGHT))
+        for other in (ring[::-1], np.roll(ring, start, axis=0)):
+            assert polygon_area(other) == pytest.approx(area)
+            assert area_of(clip_polygon(other, WIDTH, HEIGHT)) == pytest.approx(left)
         assert polygon_area(ring + 1e6) == pytest.approx(area, rel=1e-6)
         assert polygon_area(2 * ring) == pytest.approx(4 * area)
 
     @given(stars())
     def test_keep_their_way_round(self, ring):
-        def signed(points):
-            x, y = (points - points[0]).T
-            return np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2
-
-        clipped = clip_polygon(ring, WIDTH, HEIGHT)
-        assume(polygon_area(clipped) > 1e-6)
-        assert np.sign(signed(clipped)) == np.sign(signed(ring))
+        for part in clip_polygon(ring, WIDTH, HEIGHT):
+            assert np.sign(turns(part)) == np.sign(turns(ring)) or polygon_area(part) < 1e-9
 
     @given(stars())
     @example(np.array(FORK, float))
     @example(np.array(AROUND_THE_CORNER, float))
     @example(np.array(AROUND_THE_CORNER, float)[::-1])
     def test_clipped_have_the_bounds_of_what_is_seen(self, ring):
-        clipped = clip_polygon(ring, WIDTH, HEIGHT)
-        area = polygon_area(clipped)
+        parts = clip_polygon(ring, WIDTH, HEIGHT)
+        area = area_of(parts)
         assume(area > 0.01)
-        x1, y1, x2, y2 = clipped_bounds(ring, clipped, WIDTH, HEIGHT)
-        assert area_between(clipped, (x1, y1), (x2, y2)) == pytest.approx(area)
+        x1, y1, x2, y2 = bounds(np.concatenate(parts))
+        assert area_between(parts, (x1, y1), (x2, y2)) == pytest.approx(area)
         thin = 0.01  # pixels: along each side of the box there is something
-        assert area_between(clipped, (x1, y1), (x1 + thin, y2)) > 0
-        assert area_between(clipped, (x1, y1), (x2, y1 + thin)) > 0
-        assert area_between(clipped, (x2 - thin, y1), (x2, y2)) > 0
-        assert area_between(clipped, (x1, y2 - thin), (x2, y2)) > 0
+        assert area_between(parts, (x1, y1), (x1 + thin, y2)) > 0
+        assert area_between(parts, (x1, y1), (x2, y1 + thin)) > 0
+        assert area_between(parts, (x2 - thin, y1), (x2, y2)) > 0
+        assert area_between(parts, (x1, y2 - thin), (x2, y2)) > 0
 
-    def test_that_fall_apart_keep_both_parts(self):
-        clipped = clip_polygon(np.array(FORK, float), WIDTH, HEIGHT)
-        assert polygon_area(clipped) == 2 * 10
-        assert bounds(clipped).tolist() == [2, 2, 12, 7]
+    def test_that_fall_apart_are_several(self):
+        parts = clip_polygon(np.array(FORK, float), WIDTH, HEIGHT)
+        assert sorted(bounds(part).tolist() for part in parts) == [[2, 2, 12, 3], [2, 6, 12, 7]]
+        assert [polygon_area(part) for part in parts] == [10, 10]
+
+    def test_of_many_prongs_are_as_many(self):
+        x = np.arange(40) / 4
+        comb = np.concatenate([np.stack([x, np.where(np.arange(40) % 4 < 2, 4, 20)], axis=1), [(10, 30), (0, 30)]])
+        assert len(clip_polygon(comb, WIDTH, HEIGHT)) == 10
+        assert len(clip_polygon(comb[::-1], WIDTH, HEIGHT)) == 10
+        assert area_of(clip_polygon(comb, WIDTH, HEIGHT)) == pytest.approx(raster(comb, fine=32).sum() / 32**2, abs=0.3)
+
+    @given(st.lists(st.tuples(st.integers(-2, 4), st.integers(-2, 4)), min_size=3, max_size=8))
+    def test_of_any_points_are_clipped_to_the_frame(self, points):
+        # Crossing themselves, along the border, back and forth: nothing may break, or come from outside.
+        ring = np.array(points, float)
+        for part in clip_polygon(ring, 2, 2):
+            assert len(part) >= 3
+            assert np.isfinite(part).all()
+            assert part.min() >= 0
+            assert part.max() <= 2
+
+    @pytest.mark.parametrize("turn", range(4))
+    def test_with_a_side_on_the_border_end_where_they_do(self, turn):
+        # An L whose inner side is the frame's: nothing of the lower half lies in the frame.
+        ring = np.roll([(2.0, 2), (20, 2), (20, 8), (12, 8), (12, 4), (2, 4)], turn, axis=0)
+        (part,) = clip_polygon(ring, WIDTH, HEIGHT)
+        assert bounds(part).tolist() == [2, 2, 12, 4]
+        (other,) = clip_polygon(ring - (12, 0), WIDTH, HEIGHT)
+        assert bounds(other).tolist() == [0, 2, 8, 8]
 
     def test_around_a_corner_do_not_reach_it(self):
-        ring = np.array(AROUND_THE_CORNER, float)
-        clipped = clip_polygon(ring, WIDTH, HEIGHT)
-        assert polygon_area(clipped) == 10
-        assert clipped_bounds(ring, clipped, WIDTH, HEIGHT).tolist() == [2, 2, 12, 3]
+        (part,) = clip_polygon(np.array(AROUND_THE_CORNER, float), WIDTH, HEIGHT)
+        assert bounds(part).tolist() == [2, 2, 12, 3]
 
     @pytest.mark.parametrize("corner", [(0, 0), (WIDTH, 0), (0, HEIGHT), (WIDTH, HEIGHT)])
     def test_over_a_corner_reach_it(self, corner):
         ring = np.array(corner) + np.array([(-3.0, -3.0), (3, -3), (3, 3), (-3, 3)])
-        found = clipped_bounds(ring, clip_polygon(ring, WIDTH, HEIGHT), WIDTH, HEIGHT)
-        assert found.tolist() == clip_boxes(bounds(ring)[None], WIDTH, HEIGHT)[0].tolist()
+        (part,) = clip_polygon(ring, WIDTH, HEIGHT)
+        assert bounds(part).tolist() == clip_boxes(bounds(ring)[None], WIDTH, HEIGHT)[0].tolist()
 
     def test_over_everything_are_the_frame(self):
-        ring = np.array([(-5.0, -5.0), (30, -5), (30, 30), (-5, 30)])
-        clipped = clip_polygon(ring, WIDTH, HEIGHT)
-        assert polygon_area(clipped) == WIDTH * HEIGHT
-        assert clipped_bounds(ring, clipped, WIDTH, HEIGHT).tolist() == [0, 0, WIDTH, HEIGHT]
+        (part,) = clip_polygon(np.array([(-5.0, -5.0), (30, -5), (30, 30), (-5, 30)]), WIDTH, HEIGHT)
+        assert polygon_area(part) == WIDTH * HEIGHT
+        assert bounds(part).tolist() == [0, 0, WIDTH, HEIGHT]
 
     @pytest.mark.parametrize("away", [(-30, 0), (30, 0), (0, -30), (0, 30), (-30, 30)])
     def test_elsewhere_leave_nothing(self, away):
-        clipped = clip_polygon(np.array([(1.0, 1.0), (5, 1), (3, 4)]) + away, WIDTH, HEIGHT)
-        assert polygon_area(clipped) == 0
+        assert clip_polygon(np.array([(1.0, 1.0), (5, 1), (3, 4)]) + away, WIDTH, HEIGHT) == []
 
     @pytest.mark.parametrize("ring", [[], [(1, 1)], [(1, 1), (2, 2)], [(1, 1), (2, 2), (3, 3)], [(4, 4)] * 5])
     def test_of_no_area_have_none_and_are_clipped_without_a_word(self, ring):
         ring = np.array(ring, float).reshape(-1, 2)
         assert polygon_area(ring) == 0
-        assert polygon_area(clip_polygon(ring, 2, 2)) == 0
+        assert area_of(clip_polygon(ring, 2, 2)) == 0
 
-    def test_that_touch_the_frame_from_outside_leave_no_area(self):
-        assert polygon_area(clip_polygon(np.array([(12.0, 1), (15, 1), (15, 5), (12, 5)]), WIDTH, HEIGHT)) == 0
-        assert polygon_area(clip_polygon(np.array([(12.0, 1), (15, 0), (15, 5)]), WIDTH, HEIGHT)) == 0
+    def test_that_touch_the_frame_from_outside_leave_nothing(self):
+        assert clip_polygon(np.array([(12.0, 1), (15, 1), (15, 5), (12, 5)]), WIDTH, HEIGHT) == []
+        assert clip_polygon(np.array([(12.0, 1), (15, 0), (15, 5)]), WIDTH, HEIGHT) == []
 
     def test_are_not_touched(self):
         ring = np.array(FORK, float)
         ring.flags.writeable = False
         clip_polygon(ring, WIDTH, HEIGHT)
-        assert clip_polygon(ring, 100, 100) is ring
+        assert clip_polygon(ring, 100, 100)[0] is ring
 
 
 class TestBoxes:
@@ -177,7 +202,7 @@ class TestBoxes:
         clipped = clip_boxes(boxes, WIDTH, HEIGHT)
         for box, part in zip(boxes, clipped, strict=True):
             ring = box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2)
-            area = polygon_area(clip_polygon(ring, WIDTH, HEIGHT))
+            area = area_of(clip_polygon(ring, WIDTH, HEIGHT))
             assert box_areas(part[None])[0] == pytest.approx(area, abs=1e-9)
 
     def test_that_are_not_known_stay_so(self):
