@@ -207,15 +207,17 @@ class OpTests:
             params = self._draw(op, self.scene, seed)
             for x, y in ((0.5, 0.5), (0.35, 0.4), (0.6, 0.45), (0.45, 0.62)):
                 point = round(x * (self.scene.width - 1)), round(y * (self.scene.height - 1))
-                marked = self._difference(op, _distance(self.scene, *point) / _SPOT, params)
+                spot = np.exp(-((_distance(self.scene, *point) / _SPOT) ** 2) / 2)
+                # Smoothed: of a spot an op on colours may make a ring.
+                marked = cv2.GaussianBlur(
+                    self._difference(op, spot, params), (0, 0), _SPOT, borderType=cv2.BORDER_CONSTANT
+                )
                 moved, _ = follow(Targets(keypoints=[[point]]), moves_of(op, params, self.scene))
                 if not len(moved):
                     continue
                 (to_x, to_y, _), found = moved.keypoints[0][0].tolist(), found + 1
-                near = _distance(op.out_frame(self.scene, params), to_x, to_y) <= 1.5 * _NEAR * _growth(
-                    op, params, self
-                )
-                assert marked[near].max(initial=0) >= 0.9 * marked.max(), (
+                near = _distance(op.out_frame(self.scene, params), to_x, to_y) <= _NEAR * _growth(op, params, self)
+                assert marked[near].max(initial=0) >= 0.95 * marked.max(), (
                     f"{op!r} with {params}: the pixels at {point} are at {_brightest(marked)}, the keypoint at "
                     f"({to_x:.1f}, {to_y:.1f})"
                 )
@@ -232,7 +234,7 @@ class OpTests:
             assert made.shape == (out.height, out.width), f"{op!r} makes a mask of {made.shape} beside {out}"
             strange = set(np.unique(made).tolist()) - {0, _DISC, getattr(op, "fill_mask", 0)}
             assert not strange, f"{op!r} makes mask values up: {sorted(strange)}"
-            marked = self._difference(op, _distance(self.scene, *point) * 1.177 / _RADIUS, params)  # half there
+            marked = self._difference(op, mask > 0, params)
             if not marked.any():
                 continue  # the draw made everything one colour
             differs = (marked > 0.5 * marked.max()) != (made == _DISC)
@@ -248,11 +250,13 @@ class OpTests:
     def _draw(self, op: Op, frame: Frame, seed: int = 0) -> Params:
         return op.sample_params(stream(seed, "a.jpg", "node"), frame)
 
-    def _difference(self, op: Op, distance: NDArray[Any], params: Params) -> NDArray[Any]:
-        """Return how much a bright spot makes in the outcome, pixel by pixel; what it makes everywhere is taken off."""
-        spot = np.exp(-(distance**2) / 2)[..., np.newaxis]
+    def _difference(self, op: Op, mark: NDArray[Any], params: Params) -> NDArray[Any]:
+        """Return how much a bright mark makes in the outcome, pixel by pixel; what it makes everywhere is taken off."""
         plain = np.full(self.scene.shape, 0.3)
-        images = [(one * self.scene.max_value).astype(self.scene.dtype) for one in (plain, plain + 0.5 * spot)]
+        images = [
+            (one * self.scene.max_value).astype(self.scene.dtype)
+            for one in (plain, plain + 0.5 * mark[..., np.newaxis])
+        ]
         without, with_spot = (_apply(op, one, params).mean(axis=-1, dtype=float) for one in images)
         change = with_spot - without
         seen: NDArray[Any] = np.abs(change - np.median(change))
