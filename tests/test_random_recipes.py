@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import kaleidoscope as ks
 from kaleidoscope import ops
-from kaleidoscope.ops.base import Op
+from kaleidoscope.ops.combine import Combinator
 from kaleidoscope.recipe import from_spec, to_spec
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.targets import Targets
@@ -81,13 +81,14 @@ def test_what_is_applied_is_the_chain_of_the_leaf(recipe):
         assert applied == chains[variant] or error != "None"
 
 
-@given(recipes(ops=[ops.HorizontalFlip(), ops.GaussianBlur()], most_leaves=10))
+@given(recipes(2, ops=[ops.HorizontalFlip(), ops.GaussianBlur()], most_leaves=10))
 @settings(max_examples=25)
 def test_recipes_are_of_what_they_were_asked_for(recipe):
+    def check(part, depth):
+        assert depth >= 0
+        for inner in getattr(part, "parts", ()):
+            check(inner, depth - isinstance(inner, Combinator))
+        assert isinstance(part, Combinator | ops.HorizontalFlip | ops.GaussianBlur)
+
     assert count_leaves(recipe) <= 10
-
-    def leaves(part):
-        inner = getattr(part, "parts", ())
-        return [leaf for one in inner for leaf in leaves(one)] if inner or not isinstance(part, Op) else [part]
-
-    assert {type(one) for one in leaves(recipe)} <= {ops.HorizontalFlip, ops.GaussianBlur}
+    check(recipe, 2 - isinstance(recipe, Combinator))

@@ -40,43 +40,52 @@ def recipes(max_depth: int = 4, *, ops: Sequence[Op] = (), most_leaves: int = 40
         raise ImportError(
             "recipes() makes strategies for hypothesis: pip install 'kaleidoscope[test]'", name=error.name
         ) from error
-    leaf = st.sampled_from(list(ops) or _small_ops())
-
-    def at(depth: int) -> SearchStrategy[Part]:
-        if depth == 0:
-            return leaf
-        return leaf | st.lists(at(depth - 1), min_size=1, max_size=3).flatmap(_several) | _choice(st, leaf, depth)
-
-    def _several(parts: list[Part]) -> SearchStrategy[Part]:
-        labels = st.lists(
-            st.from_regex("[a-z0-9]{1,3}", fullmatch=True), min_size=len(parts), max_size=len(parts), unique=True
-        )
-        ends = st.integers(0, len(parts))
-        sizes = st.none() | st.tuples(ends, ends).map(lambda two: (min(two), max(two)))
-        return (
-            st.just(Sequential(*parts))
-            | sizes.map(lambda two: PowerSet(*parts, sizes=two))
-            | labels.map(lambda names: Branch(**dict(zip(names, parts, strict=True))))
-            | st.integers(1, 3).map(lambda n: Repeat(parts[0], n))
-            | st.tuples(st.integers(1, 2), st.integers(1, 2)).map(lambda grid: Sequential(*parts[:2], Split(*grid)))
-        )
-
-    return at(max_depth).filter(lambda recipe: _grows(recipe, most_leaves))
+    leaves = list(ops) or _small_ops()
+    drawn = st.composite(_draw_part)(st, leaves, max_depth, one_leaf=False)
+    return drawn.filter(lambda recipe: _grows(recipe, most_leaves))
 
 
-def _choice(st: Any, leaf: SearchStrategy[Op], depth: int) -> SearchStrategy[Part]:
-    """Return a strategy of choices, which hold ops, sequences of ops, and choices."""
-    inner = leaf if depth == 1 else leaf | _choice(st, leaf, depth - 1)
-    one = inner | st.lists(inner, max_size=2).map(lambda parts: Sequential(*parts))
-    chance = st.floats(0, 1, allow_subnormal=False)
-    several = st.lists(st.tuples(one, st.integers(0, 5)), min_size=1, max_size=3)
-    choice: SearchStrategy[Part] = (
-        several.map(lambda pairs: OneOf(*(part for part, _ in pairs)))
-        | several.map(lambda pairs: OneOf(*(part for part, _ in pairs), weights=[1 + weight for _, weight in pairs]))
-        | several.map(lambda pairs: SomeOf(*(part for part, _ in pairs), n=(min(pairs[0][1], len(pairs)), len(pairs))))
-        | st.tuples(one, chance).map(lambda pair: Sometimes(pair[0], p=pair[1]))
-    )
-    return choice
+#: Of one variant, and of several; the sequence is of as many as its parts are.
+_CHOICES = ("Sequential", "OneOf", "SomeOf", "Sometimes")
+_SPREADS = ("PowerSet", "Branch", "Repeat", "Split")
+
+
+def _draw_part(draw: Any, st: Any, leaves: Sequence[Op], depth: int, *, one_leaf: bool) -> Part:
+    """Draw an op, or a combinator of parts of one depth less; with `one_leaf` nothing that makes several variants."""
+    kinds = ("op", "op", *_CHOICES) if one_leaf else ("op", *_CHOICES, *_SPREADS)
+    kind = draw(st.sampled_from(kinds)) if depth else "op"
+    if kind == "op":
+        found: Part = draw(st.sampled_from(leaves))
+        return found
+    if kind == "Split":
+        return Split(draw(st.integers(1, 2)), draw(st.integers(1, 3)))
+    one_leaf = one_leaf or kind in _CHOICES[1:]
+    count = 1 if kind in {"Repeat", "Sometimes"} else draw(st.integers(1, 3))
+    parts = [_draw_part(draw, st, leaves, depth - 1, one_leaf=one_leaf) for _ in range(count)]
+    return _draw_around(draw, st, kind, parts)
+
+
+def _draw_around(draw: Any, st: Any, kind: str, parts: list[Part]) -> Part:
+    """Draw the settings of a combinator of that kind."""
+    least, most = sorted(draw(st.tuples(*[st.integers(0, len(parts))] * 2)))
+    if kind == "OneOf":
+        weights = st.lists(st.integers(1, 5), min_size=len(parts), max_size=len(parts))
+        made: Part = OneOf(*parts, weights=draw(st.none() | weights))
+    elif kind == "SomeOf":
+        made = SomeOf(*parts, n=(least, most))
+    elif kind == "Sometimes":
+        made = Sometimes(parts[0], p=draw(st.floats(0, 1, allow_subnormal=False)))
+    elif kind == "PowerSet":
+        made = PowerSet(*parts, sizes=draw(st.sampled_from([None, (least, most)])))
+    elif kind == "Branch":
+        label = st.text("abcxyz0123456789", min_size=1, max_size=3)
+        labels = draw(st.lists(label, min_size=len(parts), max_size=len(parts), unique=True))
+        made = Branch(**dict(zip(labels, parts, strict=True)))
+    elif kind == "Repeat":
+        made = Repeat(parts[0], draw(st.integers(1, 3)))
+    else:
+        made = Sequential(*parts)
+    return made
 
 
 def _small_ops() -> list[Op]:
