@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HALF = 0.5
 #: Points that stand for the ellipse in a box: its bounds are found to 0.04% of its size.
 _AROUND = 180
+#: What a matrix holds of this size, of 1, is rounding: the sine of pi is 1e-16.
+_ROUNDING = 1e-12
 
 
 def move_points(points: Floats, matrix: Floats) -> Floats:
@@ -45,8 +47,10 @@ def keeps_upright(matrix: Floats) -> bool:
     >>> keeps_upright(np.array([[0, 1, 3], [-1, 0, 9], [0, 0, 1]])), keeps_upright(np.array([[1, 0.1, 0], [0, 1, 0]]))
     (True, False)
     """
-    (a, b), (c, d) = matrix[:2, :2]
-    return bool((b == c == 0 or a == d == 0) and (len(matrix) < 3 or (matrix[2] == (0, 0, 1)).all()))
+    (a, b), (c, d) = np.abs(matrix[:2, :2])
+    along, across = max(a, d), max(b, c)
+    upright = across <= _ROUNDING * along or along <= _ROUNDING * across
+    return bool(upright and (len(matrix) < 3 or (matrix[2] == (0, 0, 1)).all()))
 
 
 def outlines(boxes: Floats, *, method: str = "largest_box", per_side: int = 1) -> Floats:
@@ -119,34 +123,63 @@ def polygon_area(ring: Floats) -> float:
     return float(abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
 
 
-def clip_polygon(ring: Floats, width: float, height: float) -> Floats:
-    """Return what of a polygon, shape (K, 2), lies in a frame; shape (0, 2) if nothing does.
+def clip_polygon(ring: Floats, width: float, height: float) -> list[Floats]:
+    """Return what of a polygon, shape (K, 2), lies in a frame: several where it falls apart, none outside of it.
 
-    Sutherland and Hodgman, 1974: cut by one side of the frame after the other. The parts of a polygon that falls apart
-    stay connected along the frame's border, which changes neither its area nor its filling.
+    It is cut by one side of the frame after the other, as Sutherland and Hodgman (1974) do, but what falls apart does
+    not stay connected along the border: once it is moved on, that connection would lie anywhere.
 
     Examples
     --------
-    >>> clip_polygon(np.array([[-2.0, 1.0], [2.0, 1.0], [2.0, 3.0], [-2.0, 3.0]]), 10, 10).tolist()
-    [[0.0, 1.0], [2.0, 1.0], [2.0, 3.0], [0.0, 3.0]]
+    >>> [part.tolist() for part in clip_polygon(np.array([[-2.0, 1.0], [2.0, 1.0], [2.0, 3.0], [-2.0, 3.0]]), 10, 10)]
+    [[[0.0, 1.0], [2.0, 1.0], [2.0, 3.0], [0.0, 3.0]]]
     """
+    parts = [ring] if len(ring) else []
     for axis, limit in ((0, width), (1, height)):
-        ring = _cut(ring, axis, 0.0, np.greater_equal)
-        ring = _cut(ring, axis, float(limit), np.less_equal)
-    return ring
+        parts = [cut for part in parts for cut in _cut(part, axis, 0.0, np.greater)]
+        parts = [cut for part in parts for cut in _cut(part, axis, float(limit), np.less)]
+    return parts
 
 
-def _cut(ring: Floats, axis: int, limit: float, inside: Callable[..., Any]) -> Floats:
-    """Keep the part of a polygon where `inside(coordinate, limit)` holds."""
+def _cut(ring: Floats, axis: int, limit: float, inside: Callable[..., Any]) -> list[Floats]:
+    """Keep the parts of a polygon where `inside(coordinate, limit)` holds, those that have an area."""
+    # A side that lies on the limit is none of what is left: beyond it the polygon may go on elsewhere.
     kept = inside(ring[:, axis], limit)
-    if kept.all():
-        return ring
+    if (kept | (ring[:, axis] == limit)).all():
+        return [ring]
     if not kept.any():
-        return np.empty((0, 2))
+        return []
     before, was_kept = np.roll(ring, 1, axis=0), np.roll(kept, 1)
     crosses = kept != was_kept
     span = np.where(crosses, ring[:, axis] - before[:, axis], 1.0)
     crossing = before + (ring - before) * ((limit - before[:, axis]) / span)[:, np.newaxis]
     crossing[:, axis] = limit
-    both: Floats = np.stack([crossing, ring], axis=1).reshape(-1, 2)[np.stack([crosses, kept], axis=1).ravel()]
-    return both
+    # From where it comes in, so that each way through the inside is one piece, from a crossing to a crossing.
+    start = int(np.flatnonzero(crosses & kept)[0])
+    ways: list[list[Floats]] = []
+    for i in range(start - len(ring), start):
+        if crosses[i] and kept[i]:
+            ways.append([])
+        if crosses[i]:
+            ways[-1].append(crossing[i])
+        if kept[i]:
+            ways[-1].append(ring[i])
+    return [part for part in _joined(list(map(np.array, ways)), 1 - axis) if polygon_area(part) > 0]
+
+
+def _joined(ways: list[Floats], along: int) -> list[Floats]:
+    """Join ways through the inside to rings: between one crossing and the next along the border lies the polygon."""
+    if len(ways) == 1:
+        return ways
+    order = np.argsort([way[end, along] for way in ways for end in (0, -1)], kind="stable").tolist()
+    partner = {a: b for pair in zip(order[::2], order[1::2], strict=True) for a, b in (pair, pair[::-1])}
+    left, rings = set(range(len(ways))), []
+    while left:
+        end, ring = 2 * min(left), []
+        while end // 2 in left:
+            left.remove(end // 2)
+            way = ways[end // 2]
+            ring.append(way[::-1] if end % 2 else way)
+            end = partner[end ^ 1]
+        rings.append(np.concatenate(ring))
+    return rings

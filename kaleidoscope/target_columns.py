@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,11 @@ def length_of(name: str, value: Any) -> int:
 
 
 def as_name(value: Any) -> Any:
-    """Return a class or an id as a JSON value."""
+    """Return a class or an id as a JSON value; NaN, which a table has where there is none, as None."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and value == int(value):
-        value = int(value)
+    if isinstance(value, float):
+        value = None if math.isnan(value) else int(value) if value.is_integer() else value
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
         return value
     raise RecipeError(f"expected a name or a number as an object's class or id, got {value!r} ({type(value).__name__})")
@@ -57,11 +58,11 @@ def as_boxes(value: Any, polygons: Sequence[tuple[Floats, ...]]) -> Floats:
     for i, rings in enumerate(polygons):
         if rings:
             around[i] = bounds(np.concatenate(rings))
-    if value is None or not len(value):
-        return around
-    rows = [(np.nan,) * 4 if row is None else row for row in value]
-    boxes = _array("Targets(boxes=...)", rows, (4,))
-    boxes = np.where(np.isnan(boxes), around, boxes)
+    boxes = around
+    if value is not None and len(value):
+        rows = [(np.nan,) * 4 if row is None else row for row in value]
+        boxes = _array("Targets(boxes=...)", rows, (4,))
+        boxes = np.where(np.isnan(boxes), around, boxes)
     wrong = ~np.isnan(boxes).all(axis=1) & ~((boxes[:, :2] < boxes[:, 2:]).all(axis=1) & np.isfinite(boxes).all(axis=1))
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
@@ -75,8 +76,11 @@ def as_rings(index: int, value: Any) -> tuple[Floats, ...]:
     """Return the rings of an object's polygon, which may be given as one."""
     if value is None:
         return ()
-    several = list(value)
-    one_ring = bool(several) and np.ndim(several[0]) == 1
+    try:
+        several = list(value)
+        one_ring = bool(several) and np.ndim(several[0]) == 1
+    except (TypeError, ValueError):
+        raise RecipeError(f"object {index}, polygon: expected numbers of shape (K, 2), got {value!r}") from None
     rings = tuple(_array(f"object {index}, polygon", ring, (2,)) for ring in ([several] if one_ring else several))
     for ring in rings:
         if len(ring) < 3 or not np.isfinite(ring).all():
@@ -86,7 +90,7 @@ def as_rings(index: int, value: Any) -> tuple[Floats, ...]:
 
 def as_keypoints(index: int, value: Any) -> Floats:
     """Return an object's keypoints, shape (K, 3): x, y, visibility."""
-    if value is None or len(value) == 0:
+    if value is None or (hasattr(value, "__len__") and len(value) == 0):
         return np.empty((0, 3))
     points = _array(f"object {index}, keypoints", value, (2, 3))
     if points.shape[1] == 2:
@@ -96,6 +100,19 @@ def as_keypoints(index: int, value: Any) -> Floats:
     if not np.isin(points[:, 2], (0, 1, 2)).all():
         raise RecipeError(f"object {index}: expected a keypoint's visibility as 0, 1 or 2, got {points[:, 2].tolist()}")
     return points
+
+
+def as_shares(value: Any, count: int) -> Floats:
+    """Return how much of each object is left, shape (N,); all of it where nothing is given."""
+    if value is None:
+        return np.ones(count)
+    try:
+        shares = np.array([1.0 if share is None else share for share in value], dtype=np.float64)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
+    if shares.shape != (count,) or not ((shares >= 0) & (shares <= 1)).all():
+        raise RecipeError(f"Targets(visible=...): expected a share, 0 to 1, for each object, got {value!r}")
+    return shares
 
 
 def as_mask(name: str, mask: Any) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from kaleidoscope.coordinates import (
     polygon_area,
 )
 from kaleidoscope.errors import OpError, RecipeError, did_you_mean
-from kaleidoscope.target_columns import as_boxes, as_keypoints, as_mask, as_name, as_rings, length_of
+from kaleidoscope.target_columns import as_boxes, as_keypoints, as_mask, as_name, as_rings, as_shares, length_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,8 @@ _IN_A_ROW = {"classes": "class", "ids": "id", "boxes": "box", "polygons": "polyg
 _DECIMALS = 4
 #: What is less than this share of an object was not cut off but rounded away.
 _ROUNDING = 1e-9
+#: Pixels. What is thinner was not left but rounded there, and has no box any more once coordinates are written.
+_THINNEST = 2 * 10**-_DECIMALS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +104,9 @@ class Targets:
         self._set("polygons", polygons)
         self._set("keypoints", tuple(as_keypoints(i, p) for i, p in enumerate(given.get("keypoints", [None] * count))))
         self._set("boxes", as_boxes(given.get("boxes"), polygons))
-        visible = np.asarray(given.get("visible", np.ones(count)), dtype=np.float64)
-        self._set("visible", visible)
+        self._set("visible", as_shares(given.get("visible"), count))
+        if not isinstance(self.masks, Mapping):
+            raise RecipeError(f"Targets(masks=...): expected masks by their names, got {type(self.masks).__name__}")
         masks = {name: as_mask(name, mask) for name, mask in self.masks.items()}
         if len({name.casefold() for name in masks}) < len(masks):
             raise RecipeError(f"Targets(masks=...): names differ only in upper and lower case: {sorted(masks)}")
@@ -203,16 +206,17 @@ class Targets:
         before, after = box_areas(self.boxes), box_areas(boxes)
         polygons = list(self.polygons)
         for i, rings in enumerate(polygons):
-            if rings:
-                inside = tuple(part for ring in rings if len(part := clip_polygon(ring, width, height)))
-                before[i], after[i] = (sum(map(polygon_area, some)) for some in (rings, inside))
-                if len(inside) < len(rings) or any(now is not old for now, old in zip(inside, rings, strict=True)):
-                    polygons[i] = inside
-                    boxes[i] = bounds(np.concatenate(inside)) if inside else 0.0
+            parts = [part for ring in rings for part in clip_polygon(ring, width, height)]
+            if len(parts) != len(rings) or any(part is not ring for part, ring in zip(parts, rings, strict=True)):
+                polygons[i] = tuple(parts)
+                boxes[i] = bounds(np.concatenate(parts)) if parts else 0.0
+            if (area := sum(map(polygon_area, rings))) > 0:  # rings that cross themselves may have none: the box has
+                before[i], after[i] = area, sum(map(polygon_area, polygons[i]))
         only_points = np.isnan(before)
         share = np.where(only_points, seen, after / np.where(before > 0, before, 1.0))
         share[share > 1 - _ROUNDING] = 1.0
-        large = (share > 0) & (only_points | (after >= self.min_area))
+        thinnest = np.min(boxes[:, 2:] - boxes[:, :2], axis=1)
+        large = (share > _ROUNDING) & (only_points | ((after >= self.min_area) & (thinnest >= _THINNEST)))
         return self.changed(boxes=boxes, polygons=tuple(polygons), keypoints=keypoints), share, large
 
     def copied(self) -> Targets:
@@ -254,12 +258,13 @@ class Targets:
         rows = list(rows)
         known = {_IN_A_ROW.get(name, name): name for name in COLUMNS}
         for row in rows:
+            if not isinstance(row, Mapping):
+                raise RecipeError(f"expected a mapping for each object, such as {{'box': [0, 0, 4, 5]}}, got {row!r}")
             for name in row:
                 if name not in known:
                     hint = did_you_mean(str(name), known)
                     raise RecipeError(f"an object has {', '.join(known)}, not {name!r}.{hint}")
         columns: dict[str, Any] = {column: [row.get(name) for row in rows] for name, column in known.items()}
-        columns["visible"] = [1.0 if share is None else share for share in columns["visible"]]
         return cls(**columns, **others)
 
     def digest(self) -> str:

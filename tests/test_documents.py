@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -41,6 +42,21 @@ def test_readme_runs_from_top_to_bottom(beside_photos):
     assert names["report"].outputs == 0, "the second write found everything there"
     assert len(names["means"]) == 2 * 64
     assert len(list((beside_photos / "labelled").glob("*.mask.png"))) == 2 * 8
+
+
+def test_an_op_of_ones_own_is_written_and_tested_as_the_document_says(tmp_path):
+    blocks = BLOCK.findall((ROOT / "docs" / "own-ops.md").read_text("utf-8"))
+    assert len(blocks) == 2
+    (tmp_path / "own_ops.py").write_text(blocks[0])
+    (tmp_path / "test_own_ops.py").write_text("from own_ops import Solarize\n" + blocks[1])
+    info = tmp_path / "own_ops-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-ops\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[kaleidoscope.ops]\nSolarize = own_ops:Solarize\n")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_own_ops.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_readme_links_lead_somewhere():

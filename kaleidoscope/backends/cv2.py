@@ -135,6 +135,10 @@ def warp_into(out: NDArray[Any], src: NDArray[Any], matrix: NDArray[np.float64],
 def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling, out: NDArray[Any]) -> None:
     if max(src.shape[:2]) > MAX_SIDE:
         raise OpError(f"OpenCV warps images of at most {MAX_SIDE} pixels a side, got {Frame.of(src)}")
+    if resampling.border_mode == "reflect_101":
+        # OpenCV 5.0 looks for ever for the mirror image of a single row, by cubic interpolation. Two that are alike do.
+        for axis in (0, 1):
+            src = np.repeat(src, 2, axis=axis) if src.shape[axis] == 1 else src
     channels = src.shape[2]
     fill = resampling.fill if isinstance(resampling.fill, tuple) else (resampling.fill,) * channels
 

@@ -86,13 +86,14 @@ def _moved_objects(targets: Targets, move: Move) -> Targets:
     def to(points: Floats) -> Floats:
         if matrix is not None:
             return move_points(points, matrix)
-        return move.op.move_points(points, move.before, move.params)  # type: ignore[union-attr]  # a Kernel's
+        return _moved_by(move, points) if len(points) else points  # type: ignore[arg-type]  # it is a Kernel
 
     upright = matrix is not None and keeps_upright(matrix)
+    boxes, known = targets.boxes.copy(), ~np.isnan(targets.boxes[:, 0])
     shape = outlines(
-        targets.boxes, method="largest_box" if upright else method, per_side=1 if matrix is not None else _PER_SIDE
+        boxes[known], method="largest_box" if upright else method, per_side=1 if matrix is not None else _PER_SIDE
     )
-    boxes = bounds((to(shape.reshape(-1, 2) - HALF) + HALF).reshape(shape.shape))
+    boxes[known] = bounds((to(shape.reshape(-1, 2) - HALF) + HALF).reshape(shape.shape))
     rings = iter(_moved([ring - HALF for rings in targets.polygons for ring in rings], to))
     polygons = tuple(tuple(next(rings) + HALF for _ in before) for before in targets.polygons)
     if not upright:
@@ -105,6 +106,17 @@ def _moved_objects(targets: Targets, move: Move) -> Targets:
         for place, points in zip(places, targets.keypoints, strict=True)
     )
     return targets.changed(boxes=boxes, polygons=polygons, keypoints=keypoints)
+
+
+def _moved_by(move: Kernel, points: Floats) -> Floats:
+    """Return points where an op says that they go, which may be anybody's op."""
+    moved = np.asarray(move.op.move_points(points, move.before, move.params), dtype=np.float64)
+    if moved.shape != points.shape or not np.isfinite(moved).all():
+        raise OpError(
+            f"{type(move.op).__name__}.move_points: expected a finite place for each of {len(points)} points, shape "
+            f"{points.shape}, got shape {moved.shape}"
+        )
+    return moved
 
 
 def _moved(arrays: Sequence[Floats], to: Callable[[Floats], Floats]) -> list[Floats]:

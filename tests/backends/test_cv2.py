@@ -144,6 +144,19 @@ class TestWarps:
         padded = np.pad(pixels, ((0, 2), (3, 0), (0, 0)), **numpys)
         np.testing.assert_array_equal(moved, padded[2:, :8])
 
+    @pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "lanczos4"])
+    @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 1), (7, 1, 4)], ids=str)
+    def test_mirror_a_single_row_or_column(self, shape, interpolation):
+        # OpenCV 5.0 never came back from cubic interpolation.
+        pixels = image(shape)
+        matrix = ops.Rotate().matrix(Frame.of(pixels), {"angle": 33.0})
+        again = np.repeat(np.repeat(pixels, 3 if shape[0] == 1 else 1, axis=0), 3 if shape[1] == 1 else 1, axis=1)
+        moved = warp(pixels, matrix, Resampling(interpolation, "reflect_101"))
+        wanted = warp(again, matrix, Resampling(interpolation, "reflect_101"), Frame.of(pixels))
+        np.testing.assert_array_equal(moved, wanted)
+        there = warp(pixels, np.eye(3), Resampling(interpolation, "reflect_101"))
+        np.testing.assert_array_equal(there, pixels)
+
     def test_fill_with_the_value_that_was_asked_for(self):
         moved = warp(image((6, 8, 3)), shift(8, 0), Resampling(fill=(1.0, 2.0, 3.0)))
         np.testing.assert_array_equal(moved, np.broadcast_to(np.uint8([1, 2, 3]), (6, 8, 3)))

@@ -213,15 +213,6 @@ class TestAffine:
         np.testing.assert_allclose(ops.Affine().matrix(frame, {**STILL, "rotate": angle}), rotation, atol=1e-9)
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-    @pytest.mark.parametrize("shape", [(1, 1, 1), (9, 13, 3), (8, 5, 4), (7, 6, 7)], ids=str)
-    @pytest.mark.parametrize("fit_output", [False, True])
-    def test_of_defaults_is_identity(self, make_pixels, apply, shape, dtype, fit_output):
-        op, src = ops.Affine(fit_output=fit_output), make_pixels(shape, dtype)
-        (params,) = drawn_affine(op, 1)
-        assert params == STILL
-        np.testing.assert_array_equal(apply(op, src, params), src)
-
-    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
     @pytest.mark.parametrize("channels", [1, 3, 4, 7])
     def test_shifts_whole_pixels_and_fills_the_rest(self, make_pixels, apply, dtype, channels):
         src = make_pixels((8, 11, channels), dtype)

@@ -52,13 +52,6 @@ def test_every_pixel_lands_where_numpy_puts_it(make_pixels, apply, name, shape, 
     np.testing.assert_array_equal(apply(op, src, params), move(src))
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_a_view_is_moved_like_a_copy(make_pixels, apply, name):
-    op, params, move = EXACT[name]
-    view = make_pixels((24, 20, 3))[4:-4, 18:2:-1]
-    np.testing.assert_array_equal(apply(op, view, params), move(view))
-
-
 @pytest.mark.parametrize(
     ("op", "params", "times"),
     [

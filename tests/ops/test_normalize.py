@@ -62,10 +62,6 @@ class TestAnyNormalization:
         np.testing.assert_allclose(out[..., 3], src[..., 3] / MAX_VALUE[dtype], atol=1e-6)
         np.testing.assert_array_equal(out[..., :3], without[..., :3])  # alpha is no part of the statistics
 
-    def test_of_a_view_is_that_of_a_copy(self, make_pixels, run, dtype, normalization):
-        view, op = make_pixels((24, 20, 3), dtype)[4:-4, 18:2:-1], ops.Normalize(normalization=normalization)
-        np.testing.assert_array_equal(run(op, view, {}), run(op, np.ascontiguousarray(view), {}))
-
     def test_of_one_colour_is_finite(self, run, dtype, normalization):
         src = np.full((8, 8, 3), MAX_VALUE[dtype], dtype)
         out = run(ops.Normalize(normalization=normalization), src, {})

@@ -90,11 +90,6 @@ class TestAnyInterpolation:
         np.testing.assert_array_equal(run(ops.Resize(9, 13, interpolation), src, {}), src)
 
     @pytest.mark.parametrize("size", [(5, 6), (31, 40)])
-    def test_of_a_view_is_that_of_a_copy(self, make_pixels, run, dtype, interpolation, size):
-        view, op = make_pixels((24, 20, 3), dtype)[4:-4, 18:2:-1], ops.Resize(*size, interpolation)
-        np.testing.assert_array_equal(run(op, view, {}), run(op, np.ascontiguousarray(view), {}))
-
-    @pytest.mark.parametrize("size", [(5, 6), (31, 40)])
     @pytest.mark.parametrize("channels", [2, 5, 7])
     def test_treats_each_channel_by_itself(self, make_pixels, run, dtype, interpolation, size, channels):
         src, op = make_pixels((17, 23, channels), dtype), ops.Resize(*size, interpolation)
