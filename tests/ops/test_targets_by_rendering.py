@@ -261,7 +261,7 @@ BORDERS = ["replicate", "reflect", "wrap", "reflect_101"]
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("op", EVERY, ids=repr)
 def test_targets_are_where_the_pixels_are(op, dtype):
-    for seed in range(6):
+    for seed in range(4):
         rendered(op, dtype, seed)
 
 
@@ -303,7 +303,7 @@ KINDS = [
     ops.GaussianBlur(sigma_limit=0.6),
 ]
 _ALL = list(itertools.permutations(range(len(KINDS)), 3))
-TRIPLES = [_ALL[i] for i in np.random.default_rng(3).permutation(len(_ALL))[:90]]
+TRIPLES = [_ALL[i] for i in np.random.default_rng(3).permutation(len(_ALL))[:60]]
 #: Pixels at the outline that three resamplings, one after another, may be off: half of one each, and a corner's own.
 THREE = 2.3
 
