@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ def race(job: str, rounds: int, workers: int, folder: Path, wanted: Sequence[Con
 def main() -> None:
     """Do what the command line says."""
     chosen = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `finally`
     if chosen.install:
         for name, reason in install().items():
             print(f"{name} could not be installed: {reason}", file=sys.stderr)

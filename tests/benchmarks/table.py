@@ -13,7 +13,7 @@ from race import Run
 
 Rounds = Mapping[str, Sequence[Run]]
 HEADER = (
-    "| | outputs/s | once up | start s | of the ceiling | Kaleidoscope is faster by | once up | MiB | KB each |",
+    "| | outputs/s | once up | start, s | of the ceiling | Kaleidoscope ÷ it | once up | MiB | KB each |",
     "| --- " + "| ---: " * 8 + "|",
 )
 

@@ -60,9 +60,8 @@ def blur(image: Image) -> Image:
 def add_noise(image: Image) -> Image:
     """Add Gaussian noise."""
     noise = np.empty(image.shape, np.int16)
-    cv2.randn(
-        noise, (0, 0, 0), (random.uniform(0.02, 0.08) * 255,) * 3
-    )  # a plain number would be the first channel's only
+    std = random.uniform(0.02, 0.08) * 255
+    cv2.randn(noise, (0, 0, 0), (std, std, std))  # a plain number would be the first channel's
     return cv2.add(image, noise, dtype=cv2.CV_8U)
 
 
@@ -156,4 +155,4 @@ def in_pool(given: Task, begin: Callable[[Task], None], work: Callable[[str], in
 
 
 if __name__ == "__main__":
-    report(*in_pool(task(), begin, work), "numpy")
+    report(*in_pool(task(), begin, work), "opencv-python", "opencv-python-headless", "numpy")

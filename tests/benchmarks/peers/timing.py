@@ -15,8 +15,9 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self
 
@@ -93,11 +94,19 @@ def report(clock: Clock, outputs: int, *packages: str) -> None:
                 "seconds": clock.seconds,
                 "start": clock.start,
                 "memory": clock.memory,
-                "versions": {package: version(package) for package in packages},
+                "versions": dict(_versions(packages)),
             }
         ),
         flush=True,
     )
+
+
+def _versions(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for package in packages:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:  # OpenCV comes as one package or another
+            continue
 
 
 def held(pid: int) -> int:
