@@ -28,7 +28,7 @@ from contenders import CONTENDERS, Contender
 from inputs import make_inputs
 from install import install
 from race import Run, run
-from table import rate, table, versions
+from table import busy, rate, table, versions
 
 #: Images that take a good contender a few seconds on two cores.
 IMAGES = {"A": 64, "B": 256}
@@ -88,7 +88,7 @@ def main() -> None:
         shutil.rmtree(folder)
     text = (
         f"Job {chosen.job}, {images} images, {chosen.workers} workers, files on {medium}, {chosen.rounds} rounds.\n"
-        f"{machine.sentence(where)}.\n{versions(runs)}.\n\n{table(chosen.job, runs, wanted)}"
+        f"{machine.sentence(where)}. {busy(runs)}.\n{versions(runs)}.\n\n{table(chosen.job, runs, wanted)}"
     )
     print(text)
     if chosen.markdown:

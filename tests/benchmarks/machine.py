@@ -13,7 +13,7 @@ import psutil
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, cores, memory (bytes), kernel, Python, date, and how busy the machine is with other things."""
+    """Return processor, cores, memory (bytes), kernel, Python and date."""
     return {
         "cpu": _cpu(),
         "cores": len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count(),
@@ -21,7 +21,6 @@ def describe() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),
-        "load": round(os.getloadavg()[0], 2),
     }
 
 
@@ -39,5 +38,5 @@ def sentence(machine: dict[str, Any]) -> str:
     """Return the description as a line for people."""
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory'] / 2**30:.0f} GiB, {machine['kernel']}, "
-        f"Python {machine['python']}, {machine['date']}; load when it began: {machine['load']}"
+        f"Python {machine['python']}, {machine['date']}"
     )

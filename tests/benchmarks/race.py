@@ -37,6 +37,8 @@ class Run:
         What the work took, and how much of it was the start of a pool or cluster.
     memory : int
         Bytes that all its processes held at their most, beyond what the main process held after its imports.
+    busy : float
+        How much of the machine something else took just before, in percent.
     versions : dict
         Of the packages that matter to it.
     error : str
@@ -48,6 +50,7 @@ class Run:
     seconds: float = 0.0
     start: float = 0.0
     memory: int = 0
+    busy: float = 0.0
     versions: dict[str, str] | None = None
     error: str = ""
 
@@ -90,6 +93,7 @@ def run(contender: Contender, job: str, inputs: Path, outputs: Path, workers: in
     task = {"job": job, "inputs": str(inputs), "outputs": str(outputs), "workers": workers, "mode": contender.mode}
     # This checkout's package, not another that may be installed.
     env = {**os.environ, "PYTHONPATH": "" if contender.environment else str(ROOT)}
+    busy = psutil.cpu_percent(interval=INTERVAL)
     process = subprocess.Popen(
         [contender.python, "-W", "ignore", PEERS / contender.script, json.dumps(task)],
         cwd=outputs.parent,
@@ -113,7 +117,7 @@ def run(contender: Contender, job: str, inputs: Path, outputs: Path, workers: in
         if len(sizes) != line["outputs"]:
             return Run(error=f"{line['outputs']} outputs reported, {len(sizes)} found")
         memory = max(0, watch.most - line["memory"])
-        return Run(len(sizes), sum(sizes), line["seconds"], line["start"], memory, line["versions"])
+        return Run(len(sizes), sum(sizes), line["seconds"], line["start"], memory, busy, line["versions"])
     finally:
         shutil.rmtree(outputs)
         os.sync()

@@ -76,6 +76,14 @@ def table(job: str, rounds: Rounds, wanted: Sequence[Contender] = CONTENDERS) ->
     return "\n".join(lines)
 
 
+def busy(rounds: Rounds) -> str:
+    """Return how much else the machine had to do, which the contenders of a round need not have shared evenly."""
+    found = [run.busy for runs in rounds.values() for run in runs if not run.error] or [0.0]
+    return (
+        f"Before each run something else took {median(found):.0f}% of the machine (median; at most {max(found):.0f}%)"
+    )
+
+
 def versions(rounds: Rounds) -> str:
     """Return the versions of what took part."""
     found = {pair for runs in rounds.values() for run in runs for pair in (run.versions or {}).items()}
