@@ -29,7 +29,7 @@ format: .venv/installed-dev
 	@$(BIN)/ruff format
 
 clean:
-	rm -rf .venv demo-output build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench demo-output build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are written last: what broke off halfway starts again.
