@@ -146,12 +146,17 @@ class AugmentedBag(StreamingBag):
         Returns
         -------
         ContactSheet
-            Shows itself in a notebook; ``.save(path)`` writes a PNG.
+            Shows itself in a notebook; ``.save(path)`` writes a PNG; ``.errors`` say why something is crossed out.
 
         Raises
         ------
         RecipeError
             If a number is not a whole number of at least 1.
+
+        Warns
+        -----
+        UserWarning
+            If something could not be made, with the reason.
         """
         for name, value in (("n", n), ("variants", variants)):
             if type(value) is not int or value < 1:
@@ -167,7 +172,11 @@ class AugmentedBag(StreamingBag):
         rows: dict[str, list[tuple[Any, ...]]] = {record.key: [] for record in first}
         for record in made:
             rows[record.key].append((record.variant, record.pixels, record.targets))
-        return contact_sheet(list(rows.items()), columns=count)
+        sheet = contact_sheet(list(rows.items()), columns=count)
+        errors = tuple(dict.fromkeys(str(record.error) for record in made if record.error is not None))
+        if errors:
+            warnings.warn(f"some of it could not be made: {errors[0]}{_and_more(len(errors))}", stacklevel=2)
+        return replace(sheet, errors=errors)
 
     def _first(self, n: int) -> list[ImageRecord]:
         if isinstance(self.source, Listing):
@@ -226,6 +235,10 @@ class AugmentedBag(StreamingBag):
             storage_options=storage_options,
             overwrite=overwrite,
         )
+
+
+def _and_more(count: int) -> str:
+    return f", and {count - 1} errors more" if count > 1 else ""
 
 
 @overload

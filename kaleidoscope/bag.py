@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import wraps
@@ -18,7 +19,7 @@ from dask.threaded import get as threaded_get
 from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.labels import Masks
-from kaleidoscope.labels.table import Several, labels_of
+from kaleidoscope.labels.table import Several, labels_of, masks_in
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
 from kaleidoscope.storage import public
@@ -166,8 +167,12 @@ class ImageBag(StreamingBag):
 
     __str__ = __repr__
 
-    def with_targets(self, targets: Any, *, min_area: float = 0.0, min_visibility: float = 0.0) -> ImageBag:
+    def with_targets(
+        self, targets: Any, *, min_area: float = 0.0, min_visibility: float = 0.0, version: str = ""
+    ) -> ImageBag:
         """Return the same images, labelled: what is labelled in them moves with their pixels.
+
+        It takes the place of what an earlier call said; masks that were given as ``labels=`` stay.
 
         Parameters
         ----------
@@ -180,6 +185,9 @@ class ImageBag(StreamingBag):
             An object of which less is left after a crop, a rotation, ... is dropped, with all that belongs to it.
         min_visibility : float
             The same by the share that is left, 0 to 1. One of which nothing is left is always dropped.
+        version : str
+            Of what a function says, which nobody can know without asking it: give another one when it says something
+            else, so that a target that is there is made anew. Of a table each change is seen.
 
         Returns
         -------
@@ -203,10 +211,9 @@ class ImageBag(StreamingBag):
         ImageBag<6 labelled images in ..., npartitions=1>
         """
         keys = [entry.key for entry in self.listing.entries]
-        labels: Labels = labels_of(targets, keys, min_area, min_visibility)
-        if self.listing.labels is not None:
-            labels = Several((self.listing.labels, labels))
-        return _bag_of(self.listing.labelled(labels), self.partition_size)
+        labels: Labels = labels_of(targets, keys, min_area, min_visibility, version)
+        masks = masks_in(self.listing.labels)
+        return _bag_of(self.listing.labelled(Several((*masks, labels)) if masks else labels), self.partition_size)
 
 
 def read_images(
@@ -271,7 +278,7 @@ def _bag_of(listing: Listing, partition_size: int | None) -> ImageBag:
 
 def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
     """Return the images with their masks; a mask that lies among the images is none of them."""
-    several = [labels] if isinstance(labels, Masks) else list(labels)
+    several = [labels] if isinstance(labels, Masks | str | os.PathLike) else list(labels)
     for one in several:
         if not isinstance(one, Masks):
             raise RecipeError(f"labels: expected ks.labels.Masks(folder), got {one!r} ({type(one).__name__})")
@@ -280,6 +287,9 @@ def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
     listing = replace(listing, entries=tuple(entry for entry in listing.entries if entry.url not in masks))
     if not listing.entries:
         raise RecipeError("labels: every one of these images is a mask: give Masks a suffix that tells them apart")
+    names = [one.name.casefold() for one in found]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"labels: expected masks of different names, got {[one.name for one in found]}")
     for one in found:
         one.check([entry.key for entry in listing.entries])
     return listing.labelled(found[0] if len(found) == 1 else Several(tuple(found)))
@@ -290,9 +300,9 @@ def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
     most: int = settings.value("partition-bytes")
     packs: list[PackedKeys] = []
     group: list[Entry] = []
-    total = 0
+    total, masks = 0, 0 if listing.labels is None else listing.labels.mask_count()
     for entry in listing.entries:
-        size = decoded_bytes(entry) * outputs_per_image
+        size = decoded_bytes(entry, masks) * outputs_per_image
         if group and total + size > most:
             packs.append(listing.packed(group))
             group, total = [], 0
@@ -301,8 +311,7 @@ def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
     return [*packs, listing.packed(group)] if group else packs
 
 
-def decoded_bytes(entry: Entry) -> int:
-    """Guess the bytes of an image's pixels from those of its file."""
-    if entry.size is None:
-        return _UNKNOWN_BYTES
-    return entry.size * _INFLATION.get(extension(entry.key), 1)
+def decoded_bytes(entry: Entry, masks: int = 0) -> int:
+    """Guess the bytes of an image's pixels from those of its file, and of its masks: each a channel more."""
+    pixels = _UNKNOWN_BYTES if entry.size is None else entry.size * _INFLATION.get(extension(entry.key), 1)
+    return pixels * (3 + masks) // 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ _seed = click.option("--seed", type=int, default=0, show_default=True, help="Ano
 _scheduler = click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786.")
 _masks = click.option(
     "--masks", metavar="FOLDER", help="Masks that move with the images: each called like its image, as .png or so."
+)
+_mask_suffix = click.option(
+    "--mask-suffix", default="", help="What masks have after their image's name: _mask, for 001_mask.png."
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -50,6 +54,7 @@ def demo(folder: Path) -> None:
 @_functions
 @_seed
 @_masks
+@_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
 @click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
 @click.option("--on-error", type=click.Choice(["record", "raise"]), default="record", show_default=True)
@@ -65,7 +70,8 @@ def augment(source: str, target: str, **options: Any) -> None:
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    views = ks.augment(_images(source, options["masks"]), recipe, seed=options["seed"], on_error=options["on_error"])
+    images = _images(source, options["masks"], options["mask_suffix"])
+    views = ks.augment(images, recipe, seed=options["seed"], on_error=options["on_error"])
     written = views.write(target, format=options["format"], quality=options["quality"], overwrite=options["overwrite"])
     with _cluster(options["scheduler"]):
         try:
@@ -103,6 +109,7 @@ def explain(recipe: Path, *, allow_functions: bool, as_json: bool) -> None:
 @_functions
 @_seed
 @_masks
+@_mask_suffix
 @click.option("--images", "-n", type=int, default=4, show_default=True, help="How many, from the first.")
 @click.option("--variants", type=int, default=8, show_default=True, help="Of each, spread over the tree.")
 def preview(source: str, sheet: Path, **options: Any) -> None:
@@ -110,8 +117,10 @@ def preview(source: str, sheet: Path, **options: Any) -> None:
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    views = ks.augment(_images(source, options["masks"]), recipe, seed=options["seed"])
-    click.echo(views.preview(options["images"], variants=options["variants"]).save(sheet))
+    views = ks.augment(_images(source, options["masks"], options["mask_suffix"]), recipe, seed=options["seed"])
+    made = views.preview(options["images"], variants=options["variants"])
+    click.echo(made.save(sheet))
+    sys.exit(1 if made.errors else 0)
 
 
 @cli.command()
@@ -201,11 +210,11 @@ def info(scheduler: str | None, *, as_json: bool) -> None:
     click.echo(json.dumps(found, default=str) if as_json else about.as_text(found))
 
 
-def _images(source: str, masks: str | None) -> Any:
+def _images(source: str, masks: str | None, suffix: str) -> Any:
     """Return the images, with their masks if a folder of them was given."""
     import kaleidoscope as ks
 
-    return ks.read_images(source, labels=None if masks is None else ks.labels.Masks(masks))
+    return ks.read_images(source, labels=None if masks is None else ks.labels.Masks(masks, suffix=suffix))
 
 
 @contextmanager
@@ -234,8 +243,14 @@ def _show(report: Any, *, as_json: bool) -> None:
     click.echo(json.dumps({name: getattr(report, name) for name in names}))
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Say a warning as a user reads it: in a line, and not where in the code it arose."""
+    click.echo(f"kaleidoscope: {message}", err=True)
+
+
 def main(run: Callable[[], None] = cli) -> None:
     """Run the command line; errors of ours, and of the disk, are one line on stderr, not a traceback."""
+    warnings.showwarning = _warn
     try:
         run()
     except (KaleidoscopeError, OSError) as error:

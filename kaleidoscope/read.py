@@ -51,7 +51,7 @@ def load(
         if targets is not None:
             height, width = pixels_of(record).shape[:2]
             targets = targets.fitted(width, height)
-    except Exception as error:  # a function of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a function of the user's may raise anything, and must not end a worker
         kind, message = (
             (type(error), error.message)
             if isinstance(error, KaleidoscopeError)

@@ -65,7 +65,8 @@ def from_spec(spec: object, *, allow_functions: bool = False) -> Part:
     known = [p for p in inspect.signature(kind).parameters if p not in {"part", "parts", "branches"}]
     for setting in rest:
         if setting not in known:
-            raise RecipeError(f"{name} has no setting {setting!r}.{did_you_mean(setting, known)}")
+            no_p = " No op has a p: put it into Sometimes, which draws." if setting == "p" else ""
+            raise RecipeError(f"{name} has no setting {setting!r}.{no_p or did_you_mean(setting, known)}")
     read = partial(from_spec, allow_functions=allow_functions)
     named = {label: read(inner) for label, inner in branches.items()}
     try:

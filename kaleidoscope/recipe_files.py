@@ -61,7 +61,12 @@ def load_recipe(path: str | os.PathLike[str], *, allow_functions: bool = False) 
         keys = list(content) if isinstance(content, Mapping) else []
         odd = next((str(key) for key in keys if key not in _KEYS), None)
         hint = did_you_mean(odd, _KEYS) if odd else ""
-        raise RecipeError(f"{name}:1: expected the keys 'kaleidoscope' (the version) and 'recipe', got {keys}.{hint}")
+        came = keys if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        example = f"{{kaleidoscope: {RECIPE_VERSION}, recipe: [HorizontalFlip, Rotate: {{limit: 15}}]}}"
+        raise RecipeError(
+            f"{name}:1: expected the keys 'kaleidoscope' (the version) and 'recipe', such as {example}; got {came}."
+            + hint
+        )
     version = content["kaleidoscope"]
     if type(version) is not int or version < 1:
         raise RecipeError(f"{name}:{lines['kaleidoscope',]}: expected the version {RECIPE_VERSION}, got {version!r}")

@@ -1,130 +1,25 @@
-"""The run record: what a target holds, what a new run adds to it, and the work that is left.
+"""A run, planned: what it adds to the record of its target, and the work that is left.
 
-``_kaleidoscope/run.json`` says what was asked for; ``inputs-N.parquet`` which keys belong to which block; the names of
-the parts under ``manifest/`` which blocks are done. All of it is read before a run, and written only under the lease.
+The target is read before a run, and written only under the lease.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.errors import RecipeError
 from kaleidoscope.job import Job, digest, environment, leaves_digest
 from kaleidoscope.manifest import OK, PartName, files_of, from_parquet, oldest_first, to_parquet
+from kaleidoscope.sinks import masked, output_name
 from kaleidoscope.sources import RECORD_FOLDER, Entry
 from kaleidoscope.storage import Store
+from kaleidoscope.target import FORMAT_VERSION, INPUT_COLUMNS, PARTS, RUN_RECORD, RecordedInput, TargetState, read_state
 
-RUN_RECORD = f"{RECORD_FOLDER}/run.json"
-PARTS = f"{RECORD_FOLDER}/manifest"
-FORMAT_VERSION = 1
-
-_INPUT_COLUMNS = {
-    "block": "int32",
-    "key": "string",
-    "size": "int64",
-    "etag": "string",
-    "labels": "string",
-    "since": "int32",
-}
 #: Stands in a part's name for variants that differ from key to key.
 SOME = "some"
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedInput:
-    """An input as the target knows it: its block, and the version its outputs are made from.
-
-    That version has counted since part ``since`` of the block: older rows are of other versions, even if one of them
-    was the same, since the outputs may have been written over in between.
-    """
-
-    block: int
-    key: str
-    size: int | None
-    etag: str
-    labels: str
-    since: int = 0
-
-    def differs(self, entry: Entry) -> bool:
-        """Whether image or labels are another version; a size or etag that one of them lacks is no difference."""
-        sizes = {self.size, entry.size} - {None}
-        etags = {self.etag, entry.etag} - {""}
-        return len(sizes) > 1 or len(etags) > 1 or self.labels != entry.labels
-
-
-@dataclass(frozen=True)
-class TargetState:
-    """What a target holds.
-
-    Parameters
-    ----------
-    record : dict or None
-        The content of ``run.json``; None if nothing was written there yet.
-    inputs : dict of str to RecordedInput
-        By key, in the order of their blocks.
-    parts : dict of int to list of PartName
-        The committed manifest parts, by block.
-    fingerprint : str
-        Changes whenever another run has written here.
-    half_deleted : bool
-        An overwriting run was stopped while it deleted what was here; what is left of it counts for nothing.
-    """
-
-    record: Mapping[str, Any] | None
-    inputs: Mapping[str, RecordedInput]
-    parts: Mapping[int, list[PartName]]
-    fingerprint: str
-    half_deleted: bool = False
-
-    @property
-    def leaf_ids(self) -> dict[str, str]:
-        """Variant to recipe id, for everything recorded."""
-        sets = self.record["leaf_sets"] if self.record else {}
-        return {variant: leaf_id for leaves in sets.values() for variant, leaf_id in leaves.items()}
-
-
-def fingerprint(store: Store) -> str:
-    """Return a short text that changes whenever a run writes to this target."""
-    record = store.read_if_there(RUN_RECORD)
-    return digest([record.decode() if record else "", store.list(PARTS)])
-
-
-def read_state(store: Store) -> TargetState:
-    """Read what a target holds.
-
-    Raises
-    ------
-    StoreError
-        If it was written by a newer version.
-    """
-    mark = fingerprint(store)
-    data = store.read_if_there(RUN_RECORD)
-    record = json.loads(data) if data else None
-    if record is None:
-        return TargetState(None, {}, {}, mark)
-    if record.get("deleting"):
-        return TargetState(None, {}, {}, mark, half_deleted=True)
-    if record["format_version"] > FORMAT_VERSION:
-        raise StoreError(
-            f"{store.url} was written by a newer version of Kaleidoscope (record format {record['format_version']}, "
-            f"this one reads {FORMAT_VERSION}): upgrade to go on with it"
-        )
-    inputs: dict[str, RecordedInput] = {}
-    for name in record["inputs"]:
-        table = from_parquet(store.read(f"{RECORD_FOLDER}/{name}"))
-        for values in zip(*(table[column].to_pylist() for column in _INPUT_COLUMNS), strict=True):
-            one = RecordedInput(*values)
-            inputs[one.key] = one
-    parts: dict[int, list[PartName]] = defaultdict(list)
-    for name in store.list(PARTS):
-        part = PartName.parse(name)
-        if part is not None:
-            parts[part.block].append(part)
-    return TargetState(record, inputs, parts, mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +92,23 @@ def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bo
     RecipeError
         If the target holds outputs of another recipe, with the difference.
     """
-    state = read_state(store)
-    mark, overwrite = state.fingerprint, overwrite or state.half_deleted
-    if overwrite:
-        state = TargetState(None, {}, {}, mark)
+    state = read_state(store, overwrite=overwrite)
+    overwrite = overwrite or state.half_deleted
     _check_extends(store, state, job)
     wanted = {entry.key: entry for entry in entries}
+    if any(one.labels for one in state.inputs.values()) and not any(entry.labels for entry in wanted.values()):
+        raise RecipeError(
+            f"{store.url} holds outputs with labels, and these images have none: give the labels again, or pass "
+            "overwrite=True to start anew without"
+        )
     inputs, changed = _assign_blocks(state, wanted, job.block_images)
     blocks, leaf_sets = _blocks_left(store, state, job, wanted, inputs)
+    if state.labelled and blocks:
+        blocks = _with_masks_there(store, job, blocks)
     variants = len(job.plan.tree)
     asked = sum(block.outputs(variants) for block in blocks)
     files = _record_files(state, job, changed, leaf_sets)
-    return Work(mark, files, blocks, len(wanted) * job.per_image - asked, overwrite)
+    return Work(state.fingerprint, files, blocks, len(wanted) * job.per_image - asked, overwrite)
 
 
 def _check_extends(store: Store, state: TargetState, job: Job) -> None:
@@ -329,6 +229,28 @@ def _by_row(
     return BlockWork(new, tuple(entries), retry_only, tuple(outdated))
 
 
+def _with_masks_there(store: Store, job: Job, blocks: Sequence[BlockWork]) -> list[BlockWork]:
+    """Add to what is outdated the masks that lie there of these outputs: no row may tell of them.
+
+    Labels may have changed since a run wrote them and was killed before it committed: other masks have other names.
+    """
+    there: dict[str, list[str]] = defaultdict(list)
+    for name in store.find():
+        stem = masked(name)
+        if stem is not None:
+            there[stem].append(name)
+    if not there:
+        return list(blocks)
+    return [replace(block, outdated=(*block.outdated, *_masks_of(block, job, there))) for block in blocks]
+
+
+def _masks_of(block: BlockWork, job: Job, there: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for entry, wanted in block.entries:
+        for variant in wanted or job.plan.tree.variants:
+            output = output_name(entry.key, variant, job.encoder.extension)
+            yield from there.get(output.removesuffix(f".{job.encoder.extension}"), ())
+
+
 def _record_files(
     state: TargetState,
     job: Job,
@@ -340,7 +262,7 @@ def _record_files(
     names = list(state.record["inputs"]) if state.record else []
     if changed:
         names.append(f"inputs-{len(names):05d}.parquet")
-        files[f"{RECORD_FOLDER}/{names[-1]}"] = to_parquet(changed, _INPUT_COLUMNS)
+        files[f"{RECORD_FOLDER}/{names[-1]}"] = to_parquet(changed, INPUT_COLUMNS)
     record = {
         "format_version": FORMAT_VERSION,
         **job.spec(),
@@ -351,25 +273,3 @@ def _record_files(
     if state.record != record:
         files[RUN_RECORD] = json.dumps(record, indent=1).encode()
     return files
-
-
-def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:
-    """Delete every output that the manifest lists, then the record itself; what else lies there stays.
-
-    The record says so first: a run that is stopped in the middle leaves outputs that are gone and rows that are not,
-    and the next one must go on deleting. `go_on` is called before each step, and raises if the run was given up.
-    """
-    go_on()
-    if store.exists(RUN_RECORD):
-        store.write(RUN_RECORD, json.dumps({"format_version": FORMAT_VERSION, "deleting": True}).encode())
-    for name in store.list(PARTS):
-        go_on()
-        if PartName.parse(name) is not None:
-            table = from_parquet(store.read(f"{PARTS}/{name}"), ["output", "masks"])
-            for output, masks in zip(table["output"].to_pylist(), table["masks"].to_pylist(), strict=True):
-                store.delete(files_of(output, masks))
-            store.delete([f"{PARTS}/{name}"])
-    go_on()
-    inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]
-    store.delete(f"{RECORD_FOLDER}/{name}" for name in inputs)
-    store.delete([RUN_RECORD])

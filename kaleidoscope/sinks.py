@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import unicodedata
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from kaleidoscope.sources import RECORD_FOLDER
 MAX_COMPONENT = 200
 #: Whatever the images are written as: it loses nothing, and holds 16 bits.
 MASK_FORMAT = "png"
+_MASK = re.compile(rf"(?P<output>.*)\.mask(-[A-Za-z0-9_-]+)?\.{MASK_FORMAT}", re.DOTALL)
 
 
 def output_name(key: str, variant: str, extension: str) -> str:
@@ -70,6 +72,18 @@ def mask_name(output: str, mask: str) -> str:
     return posixpath.join(folder, _shortened(posixpath.splitext(name)[0], f".{middle}.{MASK_FORMAT}"))
 
 
+def masked(name: str) -> str | None:
+    """Return the name, without its extension, of the output that a file is a mask of; None if it is none.
+
+    Examples
+    --------
+    >>> masked("cat/001__hflip.png.mask-lesion.png"), masked("cat/001__hflip.png")
+    ('cat/001__hflip.png', None)
+    """
+    found = _MASK.fullmatch(name)
+    return found and found["output"]
+
+
 def _inside(part: str) -> str:
     """Write a path component so that no filesystem takes it for a way out."""
     if part in {".", ".."}:
@@ -87,6 +101,11 @@ def _shortened(part: str, ending: str) -> str:
     room = MAX_COMPONENT - len(mark) - len(tail)
     kept = part.encode("utf-8", "surrogatepass")[:room].decode("utf-8", "ignore")
     return kept + mark + tail
+
+
+def folded(name: str) -> str:
+    """Return what a case-insensitive filesystem tells names by: composed and decomposed letters are the same, too."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> None:
@@ -109,8 +128,8 @@ def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> Non
     seen: dict[str, str] = {}
     for key in keys:
         name = output_name(key, "original", extension)
-        if case_folds:  # such filesystems take composed and decomposed letters for the same, too
-            name = unicodedata.normalize("NFC", name.casefold())
+        if case_folds:
+            name = folded(name)
         if name in seen:
             why = "this target does not tell upper from lower case" if case_folds else "rename one of them"
             raise RecipeError(f"the inputs {seen[name]!r} and {key!r} would have the same outputs: {why}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import posixpath
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+from dask.base import tokenize
 
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError, StoreError
@@ -114,8 +118,14 @@ class Listing:
     def packed(self, entries: Sequence[Entry]) -> PackedKeys:
         """Compress some of the entries."""
         columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
-        labels = self.labels and self.labels.part([e.key for e in entries])
+        labels = pack_labels(self.labels, [e.key for e in entries])
         return PackedKeys(zlib.compress(json.dumps(columns).encode()), self.storage_options, labels)
+
+    def __dask_tokenize__(self) -> object:
+        """Name it for Dask by its entries, in which the marks of all labels are."""
+        entries = [(e.key, e.url, e.size, e.etag, e.labels) for e in self.entries]
+        token = None if self.labels is None else self.labels.token()
+        return tokenize(entries, self.root, dict(self.storage_options), token)
 
 
 @dataclass(frozen=True)
@@ -128,19 +138,32 @@ class PackedKeys:
         Columns of keys, URLs, sizes and etags.
     storage_options : mapping
         What fsspec needs to open the URLs. Never shown.
-    labels : Labels, optional
-        Where the targets of these images come from.
+    labels : bytes, optional
+        Where the targets of these images come from; see `pack_labels`.
     """
 
     data: bytes = field(repr=False)
     storage_options: Mapping[str, Any] = field(repr=False)
-    labels: Labels | None = field(default=None, repr=False)
+    labels: bytes | None = field(default=None, repr=False)
 
     def listing(self) -> Listing:
         """Return the entries as they were packed."""
         columns = json.loads(zlib.decompress(self.data))
         entries = (Entry(*row) for row in zip(*columns, strict=True))
-        return Listing(tuple(entries), storage_options=self.storage_options, labels=self.labels)
+        return Listing(tuple(entries), storage_options=self.storage_options, labels=unpack_labels(self.labels))
+
+
+def pack_labels(labels: Labels | None, keys: Sequence[str]) -> bytes | None:
+    """Return the labels of some images, compressed: a scheduler that a task passes by need not know their classes."""
+    return None if labels is None else zlib.compress(cloudpickle.dumps(labels.part(keys)))
+
+
+def unpack_labels(data: bytes | None) -> Labels | None:
+    """Return labels as they were packed."""
+    if data is None:
+        return None
+    labels: Labels = pickle.loads(zlib.decompress(data))  # noqa: S301 - a task's own content
+    return labels
 
 
 def unpack(packed: PackedKeys) -> list[ImageRecord]:

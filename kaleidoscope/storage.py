@@ -265,6 +265,12 @@ class Store:
                 finally:
                     temporary.unlink(missing_ok=True)
 
+    def find(self) -> list[str]:
+        """Return the names of all objects, those in folders too."""
+        base = self.path("").rstrip("/") + "/"
+        with store_errors(f"list {self.url}"):
+            return [str(name).removeprefix(base) for name in self.fs.find(self.path(""), refresh=True)]
+
     def list(self, folder: str) -> list[str]:
         """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
         with store_errors(f"list {self.url}/{folder}"):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.errors import StoreError
 from kaleidoscope.manifest import COLUMNS, PartName, from_parquet, oldest_first
-from kaleidoscope.run import PARTS, RUN_RECORD
 from kaleidoscope.sources import Url
 from kaleidoscope.storage import Store
+from kaleidoscope.target import PARTS, RUN_RECORD
 
 if TYPE_CHECKING:
     import dask.dataframe as dd

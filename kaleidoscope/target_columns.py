@@ -73,12 +73,16 @@ def as_boxes(value: Any, polygons: Sequence[tuple[Floats, ...]]) -> Floats:
 
 
 def as_rings(index: int, value: Any) -> tuple[Floats, ...]:
-    """Return the rings of an object's polygon, which may be given as one."""
+    """Return the rings of an object's polygon, which may be given as one, and flat: x, y, x, y, ..."""
     if value is None:
         return ()
     try:
         several = list(value)
-        one_ring = bool(several) and np.ndim(several[0]) == 1
+        one_ring = bool(several) and np.ndim(several[0]) == (0 if np.ndim(several) == 1 else 1)
+        flat = one_ring and np.ndim(several) == 1
+        if flat or (several and all(np.ndim(ring) == 1 and len(ring) % 2 == 0 and len(ring) > 2 for ring in several)):
+            several = [np.reshape(ring, (-1, 2)) for ring in ([several] if flat else several)]
+            one_ring = False
     except (TypeError, ValueError):
         raise RecipeError(f"object {index}, polygon: expected numbers of shape (K, 2), got {value!r}") from None
     rings = tuple(_array(f"object {index}, polygon", ring, (2,)) for ring in ([several] if one_ring else several))
@@ -92,11 +96,12 @@ def as_keypoints(index: int, value: Any) -> Floats:
     """Return an object's keypoints, shape (K, 3): x, y, visibility."""
     if value is None or (hasattr(value, "__len__") and len(value) == 0):
         return np.empty((0, 3))
+    if isinstance(value, list | tuple | np.ndarray) and np.ndim(value[0]) == 0 and len(value) % 3 == 0:
+        value = np.reshape(value, (-1, 3))  # flat, as COCO has them
     points = _array(f"object {index}, keypoints", value, (2, 3))
     if points.shape[1] == 2:
         points = np.concatenate([points, np.full((len(points), 1), 2.0)], axis=1)
-    lost = ~np.isfinite(points).all(axis=1)
-    points[lost] = 0.0
+    points[~np.isfinite(points).all(axis=1) | (points[:, 2] == 0)] = 0.0  # what is not there is nowhere
     if not np.isin(points[:, 2], (0, 1, 2)).all():
         raise RecipeError(f"object {index}: expected a keypoint's visibility as 0, 1 or 2, got {points[:, 2].tolist()}")
     return points
@@ -119,7 +124,7 @@ def as_mask(name: str, mask: Any) -> NDArray[Any]:
     """Return a mask, shape (H, W), as uint8 or uint16."""
     if not isinstance(name, str) or not _MASK_NAME.fullmatch(name):
         raise RecipeError(f"expected a mask's name of letters, digits, _ and - as it becomes a file's, got {name!r}")
-    array = np.asarray(mask)
+    array = np.array(mask)  # the caller's own may change later
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.dtype == bool:

@@ -55,11 +55,12 @@ class Targets:
     ids : sequence of str or int, optional
         Which one it is.
     polygons : sequence, optional
-        The outline of each object at edges: an array of shape (K, 2), or several of them for an object in parts; None
-        where there is none. Without `boxes` their bounds are the boxes.
+        The outline of each object at edges: an array of shape (K, 2), or several of them for an object in parts, each
+        also flat (x, y, x, y, ...); None where there is none. Without `boxes` their bounds are the boxes.
     keypoints : sequence, optional
         The points of each object at pixel centres (the middle of the first pixel is (0, 0)): an array of shape (K, 2),
-        or (K, 3) with a visibility as COCO has it: 0 not there, 1 hidden, 2 seen. One that leaves the frame gets 0.
+        or (K, 3), also flat, with a visibility as COCO has it: 0 not there, 1 hidden, 2 seen. One that leaves the frame
+        becomes (0, 0, 0).
     visible : array of shape (N,), optional
         How much of each object is left of what was labelled, 0 to 1.
     masks : mapping of str to array of shape (H, W), optional
@@ -116,6 +117,7 @@ class Targets:
             if not isinstance(value, int | float) or not 0 <= value <= most:
                 unit = "square pixels, at least 0" if most > 1 else "a share, 0 to 1"
                 raise RecipeError(f"Targets({name}={value!r}): expected {unit}")
+            self._set(name, float(value))
         pointless = np.array([not points.size for points in self.keypoints], dtype=bool)
         nothing = np.isnan(self.boxes[:, 0]) & pointless
         if nothing.any():
@@ -220,8 +222,14 @@ class Targets:
         return self.changed(boxes=boxes, polygons=tuple(polygons), keypoints=keypoints), share, large
 
     def copied(self) -> Targets:
-        """Return them with masks of their own."""
-        return self.changed(masks={name: mask.copy() for name, mask in self.masks.items()})
+        """Return them with arrays of their own."""
+        return self.changed(
+            boxes=self.boxes.copy(),
+            visible=self.visible.copy(),
+            polygons=tuple(tuple(ring.copy() for ring in rings) for rings in self.polygons),
+            keypoints=tuple(points.copy() for points in self.keypoints),
+            masks={name: mask.copy() for name, mask in self.masks.items()},
+        )
 
     def objects(self) -> list[dict[str, Any]]:
         """Return the table as JSON values, a dict for each object with what is known of it.
@@ -289,6 +297,14 @@ class Labels(Protocol):
         """Return an image's targets, read now; None if it has none."""
         ...
 
+    def token(self) -> str:
+        """Return what names them for Dask beside the marks of their images."""
+        ...
+
+    def mask_count(self) -> int:
+        """Return how many masks an image has, as far as that is known before they are read."""
+        ...
+
 
 def with_thresholds(targets: Targets, min_area: float, min_visibility: float) -> Targets:
     """Return them with the larger of the thresholds they have and these."""
@@ -314,7 +330,7 @@ def _clip_keypoints(
         shares[i] = 1 - outside.sum() / max(there.sum(), 1) if there.any() else 0.0
         if outside.any():
             points = points.copy()  # noqa: PLW2901
-            points[outside, 2] = 0.0
+            points[outside] = 0.0
         made.append(points)
     return tuple(made), shares
 

@@ -24,14 +24,16 @@ from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_ru
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.following import Advance, active_client, follow, thread_count
+from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.report import Report
-from kaleidoscope.run import PARTS, BlockWork, Work, fingerprint, plan_work
+from kaleidoscope.run import BlockWork, Work, plan_work
 from kaleidoscope.sinks import check_names
 from kaleidoscope.sources import Entry, Listing
 from kaleidoscope.storage import Store
+from kaleidoscope.target import PARTS, fingerprint
 from kaleidoscope.targets import Labels
 from kaleidoscope.totals import Totals
 
@@ -97,7 +99,9 @@ class WriteRun(DaskMethodsMixin):
         self._annotations = dict(dask.get_annotations())
         self._plan: _Planned | None = None
         if isinstance(source, Listing):
-            _check_outside(source, self.store)
+            _check_outside(source.root, self.store, "the source", "outputs for inputs")
+            for masks in masks_in(source.labels):
+                _check_outside(masks.root, self.store, "the folder of masks", "outputs for masks")
             self._check_names(source.entries)
 
     def __repr__(self) -> str:
@@ -148,6 +152,7 @@ class WriteRun(DaskMethodsMixin):
 
     def _end_early(self, planned: _Planned, error: BaseException) -> None:
         """Let the next writer in once the tasks of this process have stopped; others see it by the lease."""
+        self._plan = None  # it was given up: what is computed next is planned anew
         at_work.stop(planned.run_id)
         try:
             if self.store.list(PARTS):
@@ -316,16 +321,16 @@ def _grouped(blocks: Sequence[BlockWork], threads: int) -> list[Sequence[BlockWo
 # ---------------------------------------------------------------------------------- where one may write
 
 
-def _check_outside(source: Listing, target: Store) -> None:
-    if not source.root:
+def _check_outside(root: str, target: Store, what: str, mistaken: str) -> None:
+    if not root:
         return
-    root, url = source.root, target.url
+    inside, url = root, target.url
     if target.local and "://" not in root:
-        root, url = os.path.realpath(root), os.path.realpath(url)
-    if f"{url.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):
+        inside, url = os.path.realpath(root), os.path.realpath(url)
+    if f"{url.rstrip('/')}/".startswith(f"{inside.rstrip('/')}/"):
         raise RecipeError(
-            f"the target {target.url} is, or lies in, the source {source.root}: the next listing would take outputs "
-            "for inputs. Write beside it"
+            f"the target {target.url} is, or lies in, {what} {root}: the next listing would take {mistaken}. "
+            "Write beside it"
         )
 
 

@@ -615,11 +615,18 @@ class TestPreview:
         assert (views.preview(99, variants=99).images, views.preview(99, variants=99).variants) == (5, 40)
         assert (views.preview(1, variants=1).images, views.preview(1, variants=1).variants) == (1, 1)
 
+    def test_says_why_something_is_crossed_out(self, folder):
+        dataset = ks.read_images(folder).with_targets(lambda key: {}[key])
+        with pytest.warns(UserWarning, match=r"made: a\.png: labels: KeyError: 'a\.png', and 1 errors more"):
+            sheet = ks.augment(dataset, RECIPE).preview(2, variants=2)
+        assert [error.partition(":")[0] for error in sheet.errors] == ["a.png", "b.png"]
+
     def test_spreads_over_the_tree(self, views, monkeypatch):
         shown = {}
 
         def sheet(rows, **_):
             shown.update({key: [variant[0] for variant in variants] for key, variants in rows})
+            return ContactSheet(b"", 1, 1, 1, 1)
 
         monkeypatch.setattr("kaleidoscope.augmented.contact_sheet", sheet)
         views.preview(2, variants=2)
@@ -638,7 +645,8 @@ class TestPreview:
         assert ks.augment([pixels_of(0), pixels_of(1, (5, 7))], RECIPE).preview(2).variants == 16
 
     def test_shows_failures(self, broken):
-        assert ks.augment(broken, [ops.HorizontalFlip()]).preview(3).variants == 6
+        with pytest.warns(UserWarning, match="some of it could not be made: "):
+            assert ks.augment(broken, [ops.HorizontalFlip()]).preview(3).variants == 6
 
     def test_writes_nothing_and_leaves_the_bag_alone(self, folder, views, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -81,7 +81,7 @@ def test_a_recipe_may_be_written_shortly(write):
         ),
         ("kaleidoscope: 2\nrecipe: []", r":1: this recipe is of version 2.*upgrade"),
         ("kaleidoscope: one\nrecipe: []", r":1: expected the version 1, got 'one'"),
-        ("kaleidoscope: 1\nrecipes: []", r"'recipes'\]\. Did you mean 'recipe'"),
+        ("kaleidoscope: 1\nrecipes: []", r"such as .*; got \['kaleidoscope', 'recipes'\]\. Did you mean 'recipe'"),
         ("- Rotate", r":1: expected the keys"),
         ("", r":1: expected the keys"),
         ("kaleidoscope: 1\nrecipe: [Rotate", r":2: not YAML or JSON"),

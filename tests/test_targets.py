@@ -136,6 +136,21 @@ class TestColumns:
         assert targets.digest() == said
 
 
+class TestFlat:
+    """As COCO writes them."""
+
+    def test_polygons(self):
+        ring = [1, 1, 5, 1, 5, 4]
+        whole = Targets(polygons=[np.reshape(ring, (-1, 2))])
+        assert Targets(polygons=[ring]) == Targets(polygons=[[ring]]) == Targets(polygons=[np.array(ring)]) == whole
+        parts = Targets(polygons=[[ring, [7, 7, 9, 7, 9, 9, 7, 9]]]).polygons[0]
+        assert [len(part) for part in parts] == [3, 4]
+
+    def test_keypoints(self):
+        flat = [2, 3, 2, 5, 6, 1, 0, 0, 0]
+        assert Targets(keypoints=[flat]).keypoints[0].tolist() == [[2, 3, 2], [5, 6, 1], [0, 0, 0]]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("columns", "message"),
@@ -161,8 +176,8 @@ class TestRefusals:
             ({"polygons": [[(1, 1), (2, 2)]]}, r"object 0: expected a polygon of at least 3 points, got "),
             ({"polygons": [[(1, 1), (2, 2), (3, NAN)]]}, r"object 0: expected a polygon of at least 3 points"),
             ({"polygons": [[(1, 1), (5, 1), (5, 1)]]}, r"object 0: expected a box as"),
-            ({"polygons": [[1, 1, 5, 1, 5, 4]]}, r"object 0, polygon: expected numbers of shape \(K, 2\)"),
-            ({"polygons": [[[1, 1, 5, 1, 5, 4]]]}, r"object 0, polygon: expected numbers of shape \(K, 2\)"),
+            ({"polygons": [[1, 1, 5, 1, 5]]}, r"object 0, polygon: expected numbers of shape \(K, 2\)"),
+            ({"polygons": [[[1, 1, 5, 1, 5]]]}, r"object 0, polygon: expected numbers of shape \(K, 2\)"),
             ({"polygons": [[[(1, 1), (2,)]]]}, r"object 0, polygon: expected numbers of shape \(K, 2\)"),
             ({"polygons": [5]}, r"object 0, polygon: expected numbers of shape \(K, 2\), got 5"),
             ({"polygons": [[]]}, r"object 0: expected a box, a polygon or keypoints"),
@@ -340,7 +355,7 @@ class TestClipping:
         targets = Targets(boxes=[(0, 0, 20, 10)], keypoints=[points])
         (points,) = targets.clipped(10, 10)[0].keypoints
         assert points[:, 2].tolist() == [1, 0, 2, 0, 0]
-        assert points[:, :2].tolist() == targets.keypoints[0][:, :2].tolist()
+        assert points[:, :2].tolist() == [[2, 3], [0, 0], [9.5, 9.5], [0, 0], [0, 0]], "as COCO has it"
         assert targets.keypoints[0][:, 2].tolist() == [1, 2, 2, 2, 2]
 
     def test_of_keypoints_alone_counts_those_that_are_there(self):

@@ -101,6 +101,8 @@ def _moved_objects(targets: Targets, move: Move) -> Targets:
             if its_rings:
                 boxes[i] = bounds(np.concatenate(its_rings))
     places = _moved([points[:, :2] for points in targets.keypoints], to)
+    for place, points in zip(places, targets.keypoints, strict=True):
+        place[points[:, 2] == 0] = 0.0  # what is not there is nowhere
     keypoints = tuple(
         np.concatenate([place, points[:, 2:]], axis=1) if len(points) else points
         for place, points in zip(places, targets.keypoints, strict=True)

@@ -42,6 +42,8 @@ class ContactSheet:
         Its size in pixels.
     images, variants : int
         How many are on it: images, and variants of all of them together.
+    errors : tuple of str
+        Why some of them could not be made.
     """
 
     png: bytes = field(repr=False)
@@ -49,6 +51,7 @@ class ContactSheet:
     height: int
     images: int
     variants: int
+    errors: tuple[str, ...] = field(default=(), repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write the PNG to `path`, making its folder if need be, and return the path.

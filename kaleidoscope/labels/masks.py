@@ -22,6 +22,9 @@ from kaleidoscope.targets import Targets
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Formats that may hold indices into a list of colours.
+_WITH_PALETTES = ("png", "tiff", "gif", "bmp")
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -56,6 +59,7 @@ class Masks:
     suffix: str = ""
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     entries: Mapping[str, Entry] | None = field(default=None, repr=False, compare=False)
+    root: str = field(default="", repr=False, compare=False)
     max_pixels: int | None = field(default=MAX_PIXELS, repr=False, compare=False)
 
     def listed(self) -> Masks:
@@ -71,7 +75,9 @@ class Masks:
                 raise RecipeError(f"two masks belong to {stem!r}: {public(entries[stem].url)} and {public(entry.url)}")
             entries[stem] = entry
         most = settings.value("max-pixels")
-        return replace(self, entries=entries, storage_options=listing.storage_options, max_pixels=most)
+        return replace(
+            self, entries=entries, storage_options=listing.storage_options, root=listing.root, max_pixels=most
+        )
 
     def urls(self) -> set[str]:
         """Return where the masks lie: what is a mask is no image."""
@@ -113,6 +119,14 @@ class Masks:
         entry = (self.entries or {}).get(_stem(key))
         return "" if entry is None else f"{self.name} {entry.size} {entry.etag}"
 
+    def token(self) -> str:
+        """Return what names it for Dask beside the marks."""
+        return f"masks {self.name}"
+
+    def mask_count(self) -> int:
+        """Return 1."""
+        return 1
+
     def of(self, key: str) -> Targets | None:
         """Read an image's mask.
 
@@ -136,12 +150,18 @@ def values_of(data: bytes, name: str, max_pixels: int | None = MAX_PIXELS) -> ND
     DecodeError
         If it is no image, or one of several channels that differ.
     """
-    pixels, _ = decode(data, key=name, max_pixels=max_pixels)
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03":  # those are the palette's colours
+    pixels, metadata = decode(data, key=name, max_pixels=max_pixels)
+    if metadata["format"] in _WITH_PALETTES:
         from PIL import Image
 
         with Image.open(io.BytesIO(data)) as image:
-            return np.array(image)
+            if image.mode == "P":  # the pixels are the palette's colours
+                return np.array(image)
+    if "offset" in metadata:  # signed values, moved up to be pixels
+        values = pixels.astype(np.int64) + metadata["offset"]
+        if values.min() < 0:
+            raise DecodeError(f"expected a mask with values of at least 0, {name} has {values.min()}")
+        pixels = values.astype(np.uint16)
     first = pixels[..., 0]
     if any(not np.array_equal(first, pixels[..., c]) for c in range(1, min(pixels.shape[2], 3))):
         raise DecodeError(

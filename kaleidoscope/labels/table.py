@@ -9,11 +9,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from dask.base import tokenize
+
 from kaleidoscope.errors import RecipeError, did_you_mean
+from kaleidoscope.labels.masks import Masks
 from kaleidoscope.targets import Labels, Targets, with_thresholds
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("key", "class", "id", "box", *_CORNERS, "polygon", "keypoints")
+#: What other tables call these columns.
+_HINTS = {
+    "bbox": " Did you mean 'box', as x1, y1, x2, y2? COCO's bbox is x, y, width, height.",
+    "bboxes": " Did you mean 'box', as x1, y1, x2, y2, in a row for each object?",
+    "segmentation": " Did you mean 'polygon'?",
+    **dict.fromkeys(("label", "category", "category_id", "name"), " Did you mean 'class'?"),
+    **dict.fromkeys(("filename", "file_name", "file", "path", "image", "image_id"), " Did you mean 'key'?"),
+}
+#: Images with labels that make no sense are told by name up to this many.
+_SHOWN = 5
 _PLACES = ("box", "xmin", "polygon", "keypoints")
 
 
@@ -44,6 +58,14 @@ class Table:
         """Return the image's targets."""
         return self.by_key.get(key, self.empty)
 
+    def token(self) -> str:
+        """Return nothing of its own: the marks say all."""
+        return "table"
+
+    def mask_count(self) -> int:
+        """Return how many masks that image has that has the most."""
+        return max((len(targets.masks) for targets in self.by_key.values()), default=0)
+
 
 @dataclass(frozen=True)
 class Function:
@@ -55,11 +77,14 @@ class Function:
         From a key to `Targets`, or None.
     min_area, min_visibility : float
         Thresholds of what it returns.
+    version : str
+        Another one means that it says something else.
     """
 
     function: Callable[[str], Targets | None]
     min_area: float = 0.0
     min_visibility: float = 0.0
+    version: str = ""
 
     def part(self, keys: Sequence[str]) -> Function:
         """Return it as it is."""
@@ -67,7 +92,7 @@ class Function:
 
     def mark(self, key: str) -> str:
         """Return the same for every image: what a function will say is not known before it is asked."""
-        return f"function {self.min_area} {self.min_visibility}"
+        return f"function {self.min_area} {self.min_visibility} {self.version}"
 
     def of(self, key: str) -> Targets | None:
         """Ask the function.
@@ -81,6 +106,14 @@ class Function:
         if targets is not None and not isinstance(targets, Targets):
             raise RecipeError(f"expected Targets or None from the function, got {type(targets).__name__}")
         return targets and with_thresholds(targets, self.min_area, self.min_visibility)
+
+    def token(self) -> str:
+        """Return what tells the function from others."""
+        return str(tokenize(self.function, self.min_area, self.min_visibility, self.version))
+
+    def mask_count(self) -> int:
+        """Return 0: nobody knows before it is asked."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -109,15 +142,31 @@ class Several:
         if not found:
             return None
         with_objects = [targets for targets in found if len(targets)]
-        masks = [name for targets in found for name in targets.masks]
+        masks = [name.casefold() for targets in found for name in targets.masks]
         if len(with_objects) > 1 or len(set(masks)) < len(masks):
             raise RecipeError("two of the labels of this image have objects, or a mask of the same name")
         table = with_objects[0] if with_objects else found[0]
         table = with_thresholds(table, max(t.min_area for t in found), max(t.min_visibility for t in found))
         return table.changed(masks={name: mask for targets in found for name, mask in targets.masks.items()})
 
+    def token(self) -> str:
+        """Return the tokens of all."""
+        return " ".join(one.token() for one in self.parts)
 
-def labels_of(given: Any, keys: Sequence[str], min_area: float, min_visibility: float) -> Table | Function:
+    def mask_count(self) -> int:
+        """Return the sum of all."""
+        return sum(one.mask_count() for one in self.parts)
+
+
+def masks_in(labels: Labels | None) -> list[Masks]:
+    """Return the folders of masks among labels."""
+    parts = labels.parts if isinstance(labels, Several) else (labels,)
+    return [one for one in parts if isinstance(one, Masks)]
+
+
+def labels_of(
+    given: Any, keys: Sequence[str], min_area: float, min_visibility: float, version: str = ""
+) -> Table | Function:
     """Return what ``with_targets`` was given as labels.
 
     Parameters
@@ -128,6 +177,8 @@ def labels_of(given: Any, keys: Sequence[str], min_area: float, min_visibility: 
         Those of the images.
     min_area, min_visibility : float
         Thresholds; see `Targets`.
+    version : str
+        Of what a function says.
 
     Raises
     ------
@@ -141,7 +192,7 @@ def labels_of(given: Any, keys: Sequence[str], min_area: float, min_visibility: 
     """
     empty = Targets(min_area=min_area, min_visibility=min_visibility)
     if callable(given) and not hasattr(given, "columns"):
-        return Function(given, float(min_area), float(min_visibility))
+        return Function(given, empty.min_area, empty.min_visibility, version)
     if hasattr(given, "columns"):
         by_key = _of_table(given, min_area, min_visibility)
     elif isinstance(given, Mapping):
@@ -154,8 +205,27 @@ def labels_of(given: Any, keys: Sequence[str], min_area: float, min_visibility: 
             "with_targets: expected a DataFrame with a row for each object, a mapping of key to Targets, or a "
             f"function of the key, got {type(given).__name__}"
         )
+    if not by_key:
+        raise RecipeError("with_targets: expected labels, got none: not one row or key")
+    _check_pixels(by_key.values())
     check_keys(by_key, keys)
     return Table(by_key, empty)
+
+
+def _check_pixels(several: Iterable[Targets]) -> None:
+    """Refuse boxes that are fractions of the image.
+
+    Raises
+    ------
+    RecipeError
+        If there are some, and none of them reaches beyond the first pixel.
+    """
+    largest = [np.nanmax(targets.boxes[:, 2:]) for targets in several if not np.isnan(targets.boxes).all()]
+    if largest and max(largest) <= 1:
+        raise RecipeError(
+            "with_targets: expected boxes in pixels, got none that reaches beyond the first pixel: multiply fractions "
+            "by the image's width and height"
+        )
 
 
 def check_keys(labelled: Iterable[str], keys: Sequence[str]) -> None:
@@ -206,19 +276,30 @@ def _of_table(table: Any, min_area: float, min_visibility: float) -> dict[str, T
             rows[key].append(row)
         else:
             rows[key] += []  # an image in which nothing is, said by a row without a place
-    by_key = {}
+    return _targets_by_key(rows, min_area, min_visibility)
+
+
+def _targets_by_key(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], min_area: float, min_visibility: float
+) -> dict[str, Targets]:
+    """Return targets of rows, or one error about all images whose rows make no sense."""
+    by_key: dict[str, Targets] = {}
+    wrong: list[RecipeError] = []
     for key, its_rows in rows.items():
         try:
             by_key[key] = Targets.of_objects(its_rows, min_area=min_area, min_visibility=min_visibility)
         except RecipeError as error:
-            raise RecipeError(error.message, key=key, step="labels") from None
+            wrong.append(RecipeError(error.message, key=key, step="labels"))
+    if wrong:
+        shown = "; ".join(map(str, wrong[:_SHOWN]))
+        raise RecipeError(f"{shown}; and {len(wrong) - _SHOWN} images more" if len(wrong) > _SHOWN else shown)
     return by_key
 
 
 def _check_columns(names: Sequence[str]) -> None:
     for name in names:
         if name not in _COLUMNS:
-            hint = did_you_mean(name, _COLUMNS)
+            hint = _HINTS.get(name.lower()) or did_you_mean(name, _COLUMNS)
             raise RecipeError(
                 f"with_targets: the table has a column {name!r}; it may have {', '.join(_COLUMNS)}.{hint} "
                 "Drop what is no label, such as table[['key', 'class', 'xmin', ...]]"

@@ -20,7 +20,8 @@ class Apply(Op):
     """A function of an array, of your own or another library's.
 
     It gets a copy of the pixels, shape (H, W, C), and returns as many of the same dtype. It must be importable, so that
-    workers find it and a recipe can name it, and deterministic: what it draws itself is not recorded.
+    workers find it and a recipe can name it, and deterministic: what it draws itself is not recorded. It leaves pixels
+    in their places, as labels stay in theirs: what moves pixels is an op of its own (see docs/own-ops.md).
 
     Parameters
     ----------

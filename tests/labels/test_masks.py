@@ -102,12 +102,20 @@ class TestValues:
     def encoded(self, pixels):
         return cv2.imencode(".png", pixels)[1].tobytes()
 
-    def test_of_a_palette_are_its_indices(self, tmp_path):
+    @pytest.mark.parametrize("format", ["png", "tiff", "gif", "bmp"])
+    def test_of_a_palette_are_its_indices(self, format, tmp_path):
         image = Image.fromarray(MASK, mode=None).convert("P")
         image.putdata(MASK.ravel().tolist())
         image.putpalette([0, 0, 0, 9, 9, 9, 128, 0, 0, 0, 128, 0])
-        image.save(tmp_path / "p.png")
-        np.testing.assert_array_equal(values_of((tmp_path / "p.png").read_bytes(), "p"), MASK)
+        image.save(tmp_path / f"p.{format}", optimize=False)  # it would put the colours into another order
+        np.testing.assert_array_equal(values_of((tmp_path / f"p.{format}").read_bytes(), "p"), MASK)
+
+    def test_that_are_signed_stay_unless_one_is_negative(self, tmp_path):
+        np.save(tmp_path / "s.npy", MASK.astype("int16"))
+        np.testing.assert_array_equal(values_of((tmp_path / "s.npy").read_bytes(), "s"), MASK)
+        np.save(tmp_path / "s.npy", MASK.astype("int16") - 1)
+        with pytest.raises(DecodeError, match="at least 0, s has -1"):
+            values_of((tmp_path / "s.npy").read_bytes(), "s")
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
     def test_of_one_channel_stay(self, dtype):

@@ -1,5 +1,7 @@
 """Labels from a table, a mapping or a function."""
 
+import sys
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -79,12 +81,22 @@ class TestTable:
                 r"a.jpg: labels: object 0: expected a box as",
             ),
             (pd.DataFrame({"key": ["a.jp"], "box": [(1, 1, 2, 2)]}), r"none .* key 'a.jp'\. Did you mean 'a.jpg'\?"),
+            (table(bbox=[(1, 1, 2, 2)] * 3), r"Did you mean 'box', as x1, y1, x2, y2\? COCO's bbox is x, y, width"),
+            (table(**CORNERS, label=[1, 2, 3]), r"a column 'label'.*Did you mean 'class'\?"),
+            (table(box=[(0.1, 0.1, 0.3, 0.4)] * 3), r"expected boxes in pixels, got none .* multiply fractions"),
+            (table(**CORNERS)[:0], r"expected labels, got none"),
+            ({}, r"expected labels, got none"),
             ({"a.jpg": 3}, r"expected Targets by key, got 'a.jpg': int"),
             (17, r"expected a DataFrame .*, got int"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, folder, rows, message):
         with pytest.raises(RecipeError, match=message):
+            ks.read_images(folder).with_targets(rows)
+
+    def test_all_rows_that_make_no_sense_are_told_at_once(self, folder):
+        rows = pd.DataFrame({"key": [f"{i}.jpg" for i in range(9)], "box": [(5, 1, 2, 2)] * 9})
+        with pytest.raises(RecipeError, match=r"0\.jpg: .*; 4\.jpg: [^;]*; and 4 images more$"):
             ks.read_images(folder).with_targets(rows)
 
     def test_keys_of_no_image_are_told(self, folder):
@@ -112,6 +124,13 @@ class TestFunction:
         assert len(a.targets) == 1
         assert str(b.error) == "b.jpg: labels: KeyError: 'b.jpg'"
 
+    def test_that_ends_the_process_costs_its_image_only(self, folder):
+        def label(key):
+            sys.exit(3)
+
+        failed = ks.augment(ks.read_images(folder).with_targets(label), ops.Sequential()).compute()
+        assert [str(record.error) for record in failed][:1] == ["a.jpg: labels: SystemExit: 3"]
+
     def test_has_to_return_targets(self, folder):
         dataset = ks.read_images(folder).with_targets(lambda key: [key])
         failed = ks.augment(dataset, ops.Sequential()).compute()
@@ -119,16 +138,31 @@ class TestFunction:
 
 
 class TestTogether:
-    def test_a_table_and_masks_are_one(self, folder):
-        masks = {key: ks.Targets(masks={"m": np.ones((40, 60), np.uint8)}) for key in ("a.jpg", "b.jpg", "c.jpg")}
-        dataset = ks.read_images(folder).with_targets(masks).with_targets(table(**CORNERS), min_area=5)
-        found = targets_of(dataset)["a.jpg"]
-        assert (len(found), list(found.masks), found.min_area) == (2, ["m"], 5)
+    def test_a_second_call_takes_the_place_of_the_first(self, folder):
+        dataset = ks.read_images(folder).with_targets(table(**CORNERS)).with_targets(table(**CORNERS), min_area=5)
+        assert len(targets_of(dataset)["a.jpg"]) == 2
+        assert targets_of(dataset)["a.jpg"].min_area == 5
 
-    def test_two_tables_are_refused(self, folder):
-        dataset = ks.read_images(folder).with_targets(table(**CORNERS)).with_targets(table(**CORNERS))
+    def test_a_table_and_a_folder_of_masks_are_one(self, folder, tmp_path):
+        for name in "abc":
+            cv2.imwrite(str(tmp_path / f"{name}.png"), np.ones((40, 60), np.uint8))
+        for calls in (1, 2):
+            dataset = ks.read_images(folder, labels=ks.labels.Masks(tmp_path, "m"))
+            for _ in range(calls):
+                dataset = dataset.with_targets(table(**CORNERS), min_area=5)
+            found = targets_of(dataset)["a.jpg"]
+            assert (len(found), list(found.masks), found.min_area) == (2, ["m"], 5)
+
+    def test_masks_of_one_name_are_refused(self, folder, tmp_path):
+        for name in "abc":
+            cv2.imwrite(str(tmp_path / f"{name}.png"), np.ones((40, 60), np.uint8))
+        both = [ks.labels.Masks(tmp_path, name) for name in ("m", "M")]
+        with pytest.raises(RecipeError, match=r"masks of different names, got \['m', 'M'\]"):
+            ks.read_images(folder, labels=both)
+        dataset = ks.read_images(folder, labels=both[0])
+        dataset = dataset.with_targets({"a.jpg": ks.Targets(masks={"M": np.ones((40, 60), np.uint8)})})
         (failed, *_) = ks.augment(dataset, ops.Sequential()).compute()
-        assert "two of the labels of this image have objects" in str(failed.error)
+        assert "or a mask of the same name" in str(failed.error)
 
     def test_know_their_parts(self):
         one = Table({"a": ks.Targets(boxes=[(0, 0, 1, 1)]), "b": ks.Targets()}, ks.Targets())

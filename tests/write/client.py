@@ -1,8 +1,8 @@
 """A client in a process of its own: does the writes it is told to, and leaves a line of JSON about each.
 
 Its one argument is JSON: ``source``, ``targets``, ``result`` (a file), ``workers`` (0: threads of this process),
-``ops`` (names), ``masks`` (a folder, or null), ``options`` of ``write``, and ``meet`` (my file, the other's file) to
-start each write together.
+``ops`` (names), ``masks`` (a folder, or null), their ``mask_name``, ``options`` of ``write``, and ``meet`` (my file,
+the other's file) to start each write together.
 """
 
 import json
@@ -27,7 +27,7 @@ def main(order):
             stack.enter_context(cluster.get_client())
         else:
             sabotage.install()
-        labels = order["masks"] and ks.labels.Masks(order["masks"])
+        labels = order["masks"] and ks.labels.Masks(order["masks"], order["mask_name"])
         dataset = ks.read_images(order["source"], labels=labels)
         views = ks.augment(dataset, [getattr(ops, name)() for name in order["ops"]], seed=7)
         for i, target in enumerate(order["targets"]):

@@ -170,7 +170,18 @@ class Client:
     """One client process, in a process group of its own."""
 
     def __init__(
-        self, folder, source, targets, *, workers=0, names=SIX, masks=None, meet=None, sabotage=None, **options
+        self,
+        folder,
+        source,
+        targets,
+        *,
+        workers=0,
+        names=SIX,
+        masks=None,
+        mask_name="mask",
+        meet=None,
+        sabotage=None,
+        **options,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.result, self.log = folder / "result.jsonl", folder / "log.txt"
@@ -181,6 +192,7 @@ class Client:
             "workers": workers,
             "ops": names,
             "masks": masks and str(masks),
+            "mask_name": mask_name,
             "options": options,
             "meet": meet,
         }

@@ -83,5 +83,5 @@ def test_a_worker_tells_it_where_dask_says(photos, augmented, apart, tmp_path):
         time.sleep(0.05)
     lines = [line for line in log.read_text().splitlines() if "kaleidoscope." in line]
     assert [line.split(" - ")[2].strip() for line in lines] == ["INFO", "WARNING", "WARNING", "INFO"]
-    assert "kaleidoscope.blocks - WARNING - bad.jpg: decode: DecodeError" in lines[1]
+    assert "kaleidoscope.outputs - WARNING - bad.jpg: decode: DecodeError" in lines[1]
     assert f"{report.outputs} outputs, " in lines[3]

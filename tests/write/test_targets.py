@@ -13,6 +13,8 @@ from PIL import Image
 
 import kaleidoscope as ks
 from kaleidoscope import ops
+from kaleidoscope.errors import RecipeError
+from kaleidoscope.storage import Store
 
 THREE = ("HorizontalFlip", "Rotate", "GaussianBlur")
 
@@ -96,6 +98,13 @@ def test_a_mask_that_variants_share_is_moved_and_encoded_once(photos, masks, tmp
     assert report.counts["mask"] == 12 * 4, "flips and rotations move it, the blur does not"
 
 
+def test_many_masks_are_encoded_once_each(photos, tmp_path):
+    several = {f"m{i}": np.full((48, 64), i, np.uint8) for i in range(7)}
+    dataset = ks.read_images(photos).with_targets(lambda key: ks.Targets(masks=several))
+    report = views_of(dataset).write(tmp_path / "out").compute()
+    assert report.counts["mask"] == 12 * 4 * 7
+
+
 @pytest.mark.parametrize(("at", "stage"), [(70, "half"), (120, "renamed"), (197, "half")])
 def test_killed_client_is_finished_by_the_next(at, stage, photos, masks, start_client, check_whole, tmp_path):
     whole = views_of(labelled(photos, masks)).write(tmp_path / "whole").compute()
@@ -130,10 +139,46 @@ class TestASecondRun:
         dataset = ks.read_images(photos, labels=ks.labels.Masks(masks)).with_targets(table, min_visibility=0.9)
         assert views_of(dataset).write(target).compute().outputs == 96
 
-    def test_without_labels_deletes_the_masks(self, photos, target, check_whole):
-        assert views_of(photos).write(target).compute().outputs == 96
+    def test_after_one_that_was_killed_with_other_masks_leaves_none_of_those(
+        self, photos, masks, target, check_whole, start_client, files
+    ):
+        before = set(files(target))
+        sabotage = {"at": 60, "stage": "renamed", "signal": "SIGKILL", "to": "self"}
+        other = {"names": THREE, "masks": masks, "mask_name": "other", "sabotage": sabotage}
+        assert start_client(photos, [target], **other).wait() == -signal.SIGKILL
+        assert any(".mask-other." in name for name in set(files(target)) - before), "some of them are there"
+        views_of(labelled(photos, masks)).write(target).compute()
+        assert set(check_whole(target)[1]) == before
+
+    def test_keeps_a_mask_whose_name_differs_in_case_only(self, photos, target, monkeypatch, files):
+        # As on a filesystem that takes both names for one file.
+        kept = []
+        delete = Store.delete
+        monkeypatch.setattr(Store, "delete", lambda self, names: kept.append(list(names)) or delete(self, kept[-1]))
+        mask = np.ones((48, 64), np.uint8)
+        for name in ("lesion", "Lesion"):
+            dataset = ks.read_images(photos).with_targets(lambda key, name=name: ks.Targets(masks={name: mask}))
+            dataset = dataset.with_targets({f"{i:03d}.jpg": ks.Targets(masks={name: mask}) for i in range(12)})
+            views_of(dataset).write(target).compute(scheduler="sync")
+        deleted = [name for names in kept for name in names]
+        assert not any("lesion" in name.casefold() for name in deleted)
+        assert any(name.endswith(".mask.png") for name in deleted), "what the first run wrote is"
+
+    def test_without_any_labels_is_refused(self, photos, target, files):
+        before = files(target)
+        with pytest.raises(RecipeError, match=r"holds outputs with labels, and these images have none: .*overwrite"):
+            views_of(photos).write(target).compute()
+        assert files(target) == before
+
+    def test_without_some_masks_deletes_those(self, photos, masks, table, target, check_whole):
+        assert views_of(ks.read_images(photos).with_targets(table)).write(target).compute().outputs == 96
         rows, files = check_whole(target)
         assert sorted(files) == sorted(rows["output"])
+
+    def test_with_another_version_of_a_function_makes_all_again(self, photos, tmp_path):
+        for version, outputs in (("1", 24), ("1", 0), ("2", 24)):
+            dataset = ks.read_images(photos).with_targets(lambda key: ks.Targets(boxes=[(1, 1, 9, 9)]), version=version)
+            assert views_of(dataset, ["HorizontalFlip"]).write(tmp_path / "out2").compute().outputs == outputs
 
     def test_overwriting_deletes_the_masks(self, photos, target, check_whole):
         views_of(photos, ["HorizontalFlip"]).write(target, overwrite=True).compute()
@@ -150,6 +195,11 @@ def test_a_label_that_does_not_fit_is_rows(photos, table, check_whole, tmp_path)
     assert (error["key"], error["step"]) == ("003.jpg", "labels")
     assert "OpError: the mask 'm' is 5x5 pixels large, its image 64x48" in error["error"]
     check_whole(tmp_path / "out")
+
+
+def test_a_mask_folder_is_no_target(photos, masks, tmp_path):
+    with pytest.raises(RecipeError, match=r"lies in, the folder of masks .*: the next listing"):
+        views_of(labelled(photos, masks)).write(masks / "out")
 
 
 def test_masks_of_16_bit_stay(photos, tmp_path, files):

@@ -1,0 +1,175 @@
+"""The outputs of one image: made, encoded, written, and told in rows."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.codecs import Encoder
+from kaleidoscope.errors import KaleidoscopeError, OpError
+from kaleidoscope.job import Job, environment
+from kaleidoscope.log import tell_failure
+from kaleidoscope.manifest import OK, Row, params_text
+from kaleidoscope.read import load, pages_of, pixels_of
+from kaleidoscope.recipe import canonical
+from kaleidoscope.record import Frame, ImageRecord
+from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
+from kaleidoscope.sources import Entry
+from kaleidoscope.storage import WriteBehind, public
+from kaleidoscope.targets import Targets
+from kaleidoscope.walk import Outcome, as_failure, walk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+
+_MASK_ENCODER = Encoder(MASK_FORMAT)
+#: Targets that are kept as they are written; variants come depth first, so that few geometries are at work at a time.
+_KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Targets as they are written: the objects as JSON, the masks as PNG by name."""
+
+    targets: Targets | None
+    objects: str | None = None
+    masks: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageOutputs:
+    """One image on its way from its bytes to its rows.
+
+    Parameters
+    ----------
+    job : Job
+        What is to be made of it.
+    entry : Entry
+        As it was listed.
+    backend : Cv2Backend
+        Applies the ops, and counts.
+    writer : WriteBehind
+        Takes what is to be written.
+    go_on : callable
+        Called before each output; raises if the run was given up.
+    """
+
+    job: Job
+    entry: Entry
+    backend: Cv2Backend
+    writer: WriteBehind
+    go_on: Callable[[], None]
+    told: set[str | None] = field(default_factory=set, compare=False)
+    #: What was written down last: variants that differ in colour share their targets.
+    written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)
+
+    def rows(self, wanted: Sequence[str] | None, record: ImageRecord) -> Iterator[Row]:
+        """Yield a row for each wanted variant, its output written."""
+        job, key = self.job, self.entry.key
+        outcomes: Iterable[Outcome]
+        size, pages = self.entry.size, None
+        try:
+            record = load(record, self.backend.counts, max_pixels=job.max_pixels)
+            pixels = pixels_of(record)
+            pages = pages_of(record)
+            if size is None and record.source is not None:
+                size = record.source.size
+        except KaleidoscopeError as error:
+            outcomes = [Outcome(variant, None, (), error=error) for variant in wanted or job.plan.tree.variants]
+        else:
+            only = None if wanted is None else frozenset(wanted)
+            outcomes = walk(
+                job.plan,
+                pixels,
+                key=key,
+                seed=job.seed,
+                backend=self.backend,
+                targets=record.targets,
+                lineage=record.lineage,
+                wanted=only,
+            )
+        for outcome in outcomes:
+            self.go_on()
+            yield replace(self._row(outcome, size), source_pages=pages)
+
+    def _row(self, outcome: Outcome, source_size: int | None) -> Row:
+        """Write an outcome; return its row."""
+        job, key, variant = self.job, self.entry.key, outcome.variant
+        row = Row(
+            key=key,
+            variant=variant,
+            params=params_text(outcome.lineage),
+            seed=job.seed,
+            recipe_id=job.leaf_ids[variant],
+            source=public(self.entry.url),
+            source_size=source_size,
+            source_etag=self.entry.etag,
+            environment=environment(),
+        )
+        error = outcome.error
+        if outcome.pixels is not None:
+            frame = Frame.of(outcome.pixels)
+            try:
+                data = self._encode(outcome.pixels, frame)
+                labels = self._write_down(outcome.targets)
+            except KaleidoscopeError as refused:
+                error = as_failure(refused, key, "encode")
+            else:
+                name = output_name(key, variant, job.encoder.extension)
+                self.writer.write(name, data)
+                mask_names = {mask: mask_name(name, mask) for mask in labels.masks}
+                for mask, mask_data in labels.masks.items():
+                    self.writer.write(mask_names[mask], mask_data)
+                return replace(
+                    row,
+                    status=OK,
+                    output=name,
+                    objects=labels.objects,
+                    masks=canonical(mask_names) if mask_names else None,
+                    width=frame.width,
+                    height=frame.height,
+                    channels=frame.channels,
+                    dtype=frame.dtype,
+                    bytes=len(data),
+                    checksum=zlib.crc32(data),
+                )
+        if error is None:
+            error = OpError("no pixels came out", key=key, step=variant)
+        if job.on_error == "raise":
+            raise error
+        tell_failure(_log, error, self.told)
+        return replace(row, error=f"{type(error).__name__}: {error.message}", step=error.step)
+
+    def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:
+        scratch = self.backend.take(frame)
+        try:
+            data = self.job.encoder.encode(pixels, scratch)
+        finally:
+            self.backend.release(scratch)
+        self.backend.counts["encode"] += 1
+        return data
+
+    def _write_down(self, targets: Targets | None) -> _Written:
+        """Return targets as they are written: those of the variant before, often enough."""
+        for written in self.written_down:
+            if written.targets is targets:
+                return written
+        if targets is None:
+            return _Written(None)
+        try:
+            objects = canonical(targets.objects())
+        except ValueError as error:
+            raise OpError(f"expected finite coordinates of objects: {error}") from error
+        masks = {name: _MASK_ENCODER.encode(mask[..., np.newaxis]) for name, mask in targets.masks.items()}
+        self.backend.counts["mask"] += len(masks)
+        self.written_down.append(_Written(targets, objects, masks))
+        return self.written_down[-1]

@@ -1,0 +1,160 @@
+"""What a target holds: the run record, the inputs it knows, and the parts of its manifest.
+
+``_kaleidoscope/run.json`` says what was asked for; ``inputs-N.parquet`` which keys belong to which block; the names of
+the parts under ``manifest/`` which blocks are done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kaleidoscope.errors import StoreError
+from kaleidoscope.job import digest
+from kaleidoscope.manifest import PartName, files_of, from_parquet
+from kaleidoscope.sources import RECORD_FOLDER, Entry
+from kaleidoscope.storage import Store
+
+RUN_RECORD = f"{RECORD_FOLDER}/run.json"
+PARTS = f"{RECORD_FOLDER}/manifest"
+#: 2: inputs have their labels, and rows their objects and masks.
+FORMAT_VERSION = 2
+
+INPUT_COLUMNS = {
+    "block": "int32",
+    "key": "string",
+    "size": "int64",
+    "etag": "string",
+    "labels": "string",
+    "since": "int32",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedInput:
+    """An input as the target knows it: its block, and the version its outputs are made from.
+
+    That version has counted since part ``since`` of the block: older rows are of other versions, even if one of them
+    was the same, since the outputs may have been written over in between.
+    """
+
+    block: int
+    key: str
+    size: int | None
+    etag: str
+    labels: str
+    since: int = 0
+
+    def differs(self, entry: Entry) -> bool:
+        """Whether image or labels are another version; a size or etag that one of them lacks is no difference."""
+        sizes = {self.size, entry.size} - {None}
+        etags = {self.etag, entry.etag} - {""}
+        return len(sizes) > 1 or len(etags) > 1 or self.labels != entry.labels
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """What a target holds.
+
+    Parameters
+    ----------
+    record : dict or None
+        The content of ``run.json``; None if nothing was written there yet.
+    inputs : dict of str to RecordedInput
+        By key, in the order of their blocks.
+    parts : dict of int to list of PartName
+        The committed manifest parts, by block.
+    fingerprint : str
+        Changes whenever another run has written here.
+    half_deleted : bool
+        An overwriting run was stopped while it deleted what was here; what is left of it counts for nothing.
+    labelled : bool
+        Some image here has, or had, labels.
+    """
+
+    record: Mapping[str, Any] | None
+    inputs: Mapping[str, RecordedInput]
+    parts: Mapping[int, list[PartName]]
+    fingerprint: str
+    half_deleted: bool = False
+    labelled: bool = False
+
+    @property
+    def leaf_ids(self) -> dict[str, str]:
+        """Variant to recipe id, for everything recorded."""
+        sets = self.record["leaf_sets"] if self.record else {}
+        return {variant: leaf_id for leaves in sets.values() for variant, leaf_id in leaves.items()}
+
+
+def fingerprint(store: Store) -> str:
+    """Return a short text that changes whenever a run writes to this target."""
+    record = store.read_if_there(RUN_RECORD)
+    return digest([record.decode() if record else "", store.list(PARTS)])
+
+
+def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
+    """Read what a target holds; where it is to be overwritten, nothing.
+
+    Raises
+    ------
+    StoreError
+        If it was written by a newer version, or by an older one and is not to be overwritten.
+    """
+    mark = fingerprint(store)
+    data = store.read_if_there(RUN_RECORD)
+    record = json.loads(data) if data else None
+    if record is None:
+        return TargetState(None, {}, {}, mark)
+    if record.get("deleting"):
+        return TargetState(None, {}, {}, mark, half_deleted=True)
+    version = record["format_version"]
+    if version > FORMAT_VERSION or (version < FORMAT_VERSION and not overwrite):
+        age, advice = (
+            ("a newer", "upgrade to go on with it")
+            if version > FORMAT_VERSION
+            else ("an older", "write to another target, or pass overwrite=True to start anew")
+        )
+        raise StoreError(
+            f"{store.url} was written by {age} version of Kaleidoscope (record format {version}, this one writes "
+            f"{FORMAT_VERSION}): {advice}"
+        )
+    if overwrite:
+        return TargetState(None, {}, {}, mark)
+    inputs: dict[str, RecordedInput] = {}
+    labelled = False
+    for name in record["inputs"]:
+        table = from_parquet(store.read(f"{RECORD_FOLDER}/{name}"))
+        for values in zip(*(table[column].to_pylist() for column in INPUT_COLUMNS), strict=True):
+            one = RecordedInput(*values)
+            inputs[one.key] = one
+            labelled = labelled or bool(one.labels)
+    parts: dict[int, list[PartName]] = defaultdict(list)
+    for name in store.list(PARTS):
+        part = PartName.parse(name)
+        if part is not None:
+            parts[part.block].append(part)
+    return TargetState(record, inputs, parts, mark, labelled=labelled)
+
+
+def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:
+    """Delete every output that the manifest lists, then the record itself; what else lies there stays.
+
+    The record says so first: a run that is stopped in the middle leaves outputs that are gone and rows that are not,
+    and the next one must go on deleting. `go_on` is called before each step, and raises if the run was given up.
+    """
+    go_on()
+    if store.exists(RUN_RECORD):
+        store.write(RUN_RECORD, json.dumps({"format_version": FORMAT_VERSION, "deleting": True}).encode())
+    for name in store.list(PARTS):
+        go_on()
+        if PartName.parse(name) is not None:
+            for row in from_parquet(store.read(f"{PARTS}/{name}")).to_pylist():
+                store.delete(files_of(row["output"], row.get("masks")))  # an older version's have no masks
+            store.delete([f"{PARTS}/{name}"])
+    go_on()
+    inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]
+    store.delete(f"{RECORD_FOLDER}/{name}" for name in inputs)
+    store.delete([RUN_RECORD])
