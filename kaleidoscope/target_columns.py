@@ -78,18 +78,23 @@ def as_rings(index: int, value: Any) -> tuple[Floats, ...]:
         return ()
     try:
         several = list(value)
-        one_ring = bool(several) and np.ndim(several[0]) == (0 if np.ndim(several) == 1 else 1)
-        flat = one_ring and np.ndim(several) == 1
-        if flat or (several and all(np.ndim(ring) == 1 and len(ring) % 2 == 0 and len(ring) > 2 for ring in several)):
-            several = [np.reshape(ring, (-1, 2)) for ring in ([several] if flat else several)]
-            one_ring = False
-    except (TypeError, ValueError):
+        depth = np.ndim(several[0]) if several else 2
+    except (TypeError, ValueError):  # no sequence, or a ragged one
         raise RecipeError(f"object {index}, polygon: expected numbers of shape (K, 2), got {value!r}") from None
-    rings = tuple(_array(f"object {index}, polygon", ring, (2,)) for ring in ([several] if one_ring else several))
+    # Numbers are a flat ring; pairs of them a ring; longer runs of them flat rings.
+    if depth == 0 or (depth == 1 and len(several[0]) == 2):
+        several = [several]
+    rings = tuple(_array(f"object {index}, polygon", _paired(ring), (2,)) for ring in several)
     for ring in rings:
         if len(ring) < 3 or not np.isfinite(ring).all():
             raise RecipeError(f"object {index}: expected a polygon of at least 3 points, got {ring.tolist()}")
     return rings
+
+
+def _paired(ring: Any) -> Any:
+    """Return a flat ring, x, y, x, y, ..., as pairs; what is none as it is."""
+    flat = hasattr(ring, "__len__") and len(ring) % 2 == 0 and all(np.ndim(number) == 0 for number in ring)
+    return np.reshape(ring, (-1, 2)) if flat else ring
 
 
 def as_keypoints(index: int, value: Any) -> Floats:
