@@ -17,7 +17,7 @@ demo: .venv/installed
 	@$(BIN)/kaleidoscope demo "$(or $(TO),demo-output)"
 
 test: lint
-	@$(BIN)/pytest --cov
+	@$(BIN)/pytest --cov --numprocesses auto --dist worksteal
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check --quiet --output-format concise

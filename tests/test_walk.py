@@ -396,7 +396,7 @@ class TestFailures:
         with pytest.raises(KeyboardInterrupt):
             walked([Stops()], image())
 
-    @pytest.mark.parametrize("drawn", [np.int64(3), float("nan"), object(), {1, 2}], ids=repr)
+    @pytest.mark.parametrize("drawn", [np.int64(3), float("nan"), object, {1, 2}], ids=repr)
     def test_are_draws_that_are_no_json_values(self, drawn):
         @op
         class Odd(Op):

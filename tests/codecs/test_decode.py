@@ -631,7 +631,7 @@ def test_mutated_files_are_frames_or_decode_errors(name):
         frame = Frame.of(pixels)
         assert frame.height * frame.width <= 2**20
         assert pixels.flags.c_contiguous
-        assert metadata.keys() <= {"format", "offset"}
+        assert metadata.keys() <= {"format", "offset", "pages"}
         outcomes.add("read")
 
     mutate()
