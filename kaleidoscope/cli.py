@@ -37,7 +37,7 @@ def cli() -> None:
     """Make many images out of few."""
 
 
-@cli.command()
+@cli.command(short_help="Try it on the bundled photographs.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="kaleidoscope-demo")
 def demo(folder: Path) -> None:
     """Make the 64 variants of each bundled photograph in FOLDER, on a Dask cluster of this machine."""
@@ -47,7 +47,7 @@ def demo(folder: Path) -> None:
     sys.exit(1 if report.failed else 0)
 
 
-@cli.command()
+@cli.command(short_help="Make the variants of images and write them.")
 @click.argument("source")
 @click.argument("target")
 @_recipe
@@ -57,7 +57,13 @@ def demo(folder: Path) -> None:
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
 @click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
-@click.option("--on-error", type=click.Choice(["record", "raise"]), default="record", show_default=True)
+@click.option(
+    "--on-error",
+    type=click.Choice(["record", "raise"]),
+    default="record",
+    show_default=True,
+    help="An image that fails costs its own outputs, or ends the run.",
+)
 @click.option("--overwrite", is_flag=True, help="Delete first what the manifest of TARGET lists.")
 @_scheduler
 @click.option("--progress/--no-progress", default=None, help="A bar on stderr; by default in a terminal.")
@@ -85,7 +91,7 @@ def augment(source: str, target: str, **options: Any) -> None:
     sys.exit(1 if report.failed else 0)
 
 
-@cli.command()
+@cli.command(short_help="Show the variants a recipe makes.")
 @_recipe
 @_functions
 @_as_json
@@ -102,7 +108,7 @@ def explain(recipe: Path, *, allow_functions: bool, as_json: bool) -> None:
         click.echo(plan.explain())
 
 
-@cli.command()
+@cli.command(short_help="Draw some variants as a contact sheet.")
 @click.argument("source")
 @click.argument("sheet", type=click.Path(dir_okay=False, path_type=Path))
 @_recipe
@@ -123,7 +129,7 @@ def preview(source: str, sheet: Path, **options: Any) -> None:
     sys.exit(1 if made.errors else 0)
 
 
-@cli.command()
+@cli.command(short_help="List the ops, or describe one.")
 @click.argument("name", required=False)
 @_as_json
 def ops(name: str | None, *, as_json: bool) -> None:
@@ -145,7 +151,7 @@ def ops(name: str | None, *, as_json: bool) -> None:
         click.echo(f"{each:<{width}}  {summary}")
 
 
-@cli.command()
+@cli.command(short_help="Make one output again.")
 @click.argument("target")
 @click.argument("output")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -166,7 +172,7 @@ def replay(target: str, output: str, file: Path, *, source: str | None, allow_fu
     click.echo(file)
 
 
-@cli.command()
+@cli.command(short_help="Say what there is in a target, and what failed.")
 @click.argument("target")
 @_as_json
 def report(target: str, *, as_json: bool) -> None:
@@ -198,7 +204,7 @@ def report(target: str, *, as_json: bool) -> None:
     sys.exit(1 if len(failed) else 0)
 
 
-@cli.command()
+@cli.command(short_help="Print what a bug report needs.")
 @_scheduler
 @_as_json
 def info(scheduler: str | None, *, as_json: bool) -> None:
