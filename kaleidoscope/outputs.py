@@ -6,7 +6,7 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,24 +97,28 @@ class ImageOutputs:
                 lineage=record.lineage,
                 wanted=only,
             )
+        of_all = {
+            "key": key,
+            "seed": job.seed,
+            "source": public(self.entry.url),
+            "source_size": size,
+            "source_etag": self.entry.etag,
+            "source_pages": pages,
+            "environment": environment(),
+        }
         for outcome in outcomes:
             self.go_on()
-            yield replace(self._row(outcome, size), source_pages=pages)
+            yield self._row(outcome, of_all)
 
-    def _row(self, outcome: Outcome, source_size: int | None) -> Row:
-        """Write an outcome; return its row."""
+    def _row(self, outcome: Outcome, of_all: Mapping[str, Any]) -> Row:
+        """Write an outcome; return its row, which has what those of all variants have."""
         job, key, variant = self.job, self.entry.key, outcome.variant
-        row = Row(
-            key=key,
-            variant=variant,
-            params=params_text(outcome.lineage),
-            seed=job.seed,
-            recipe_id=job.leaf_ids[variant],
-            source=public(self.entry.url),
-            source_size=source_size,
-            source_etag=self.entry.etag,
-            environment=environment(),
-        )
+        about = {
+            **of_all,
+            "variant": variant,
+            "params": params_text(outcome.lineage),
+            "recipe_id": job.leaf_ids[variant],
+        }
         error = outcome.error
         if outcome.pixels is not None:
             frame = Frame.of(outcome.pixels)
@@ -129,8 +133,8 @@ class ImageOutputs:
                 mask_names = {mask: mask_name(name, mask) for mask in labels.masks}
                 for mask, mask_data in labels.masks.items():
                     self.writer.write(mask_names[mask], mask_data)
-                return replace(
-                    row,
+                return Row(
+                    **about,
                     status=OK,
                     output=name,
                     objects=labels.objects,
@@ -147,7 +151,7 @@ class ImageOutputs:
         if job.on_error == "raise":
             raise error
         tell_failure(_log, error, self.told)
-        return replace(row, error=f"{type(error).__name__}: {error.message}", step=error.step)
+        return Row(**about, error=f"{type(error).__name__}: {error.message}", step=error.step)
 
     def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:
         scratch = self.backend.take(frame)

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 MAX_VALUE = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 #: ``dtype.name`` builds its text anew each time: 10 us, many times an output.
 _NAMES = {np.dtype(name): name for name in MAX_VALUE}
+_MAX_VALUES = {np.dtype(name): most for name, most in MAX_VALUE.items()}
+
+
+def max_value_of(pixels: NDArray[Any]) -> float:
+    """Return the largest value that pixels of this type have: 255, 65535 or 1.0.
+
+    Examples
+    --------
+    >>> max_value_of(np.zeros((1, 1, 3), np.uint16))
+    65535.0
+    """
+    return _MAX_VALUES[pixels.dtype]
 
 
 @dataclass(frozen=True, slots=True)

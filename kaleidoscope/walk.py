@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: The map that moves nothing.
+_NOWHERE = np.eye(3)
+_NOWHERE.flags.writeable = False
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One variant of one image, or why there is none.
@@ -76,7 +81,7 @@ class _View:
     @classmethod
     def at(cls, settled: _Settled, frame: Frame) -> _View:
         """Return the state where pixels have just been made."""
-        return cls(settled, np.eye(3), frame, settled, settled.lineage)
+        return cls(settled, _NOWHERE, frame, settled, settled.lineage)
 
 
 @dataclass(frozen=True, slots=True)

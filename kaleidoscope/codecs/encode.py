@@ -148,14 +148,14 @@ class Encoder:
             np.lib.format.write_array(target, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False)
             return target.getvalue()
         try:
-            done, encoded = cv2.imencode(f".{self.format}", _to_bgr(pixels, scratch), self._settings(pixels.dtype.name))
+            done, encoded = cv2.imencode(f".{self.format}", _to_bgr(pixels, scratch), self._settings(pixels.dtype))
         except (cv2.error, MemoryError) as error:
             raise OpError(f"{self.format} encoder: {error}", step="encode") from error
         if not done:
             raise OpError(f"the {self.format} encoder gave no bytes for {Frame.of(pixels)}", step="encode")
         return encoded.tobytes()
 
-    def _settings(self, dtype: str) -> list[int]:
+    def _settings(self, dtype: np.dtype[Any]) -> list[int]:
         # Said in full, also where it is OpenCV's default today: another default would be other bytes.
         if self.format == "jpg":
             sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
@@ -164,7 +164,7 @@ class Encoder:
             return [cv2.IMWRITE_WEBP_QUALITY, self.quality]
         if self.format == "tiff":
             # LZW halves a photograph in floats, and takes 45 ms instead of 2.
-            packed = dtype != "float32"
+            packed = dtype != np.float32
             method = cv2.IMWRITE_TIFF_COMPRESSION_LZW if packed else cv2.IMWRITE_TIFF_COMPRESSION_NONE
             return [cv2.IMWRITE_TIFF_COMPRESSION, method]
         # The fastest that deserves the name: level 6 makes a photograph 17% smaller in five times the time.

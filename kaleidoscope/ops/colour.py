@@ -10,7 +10,7 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.record import MAX_VALUE
+from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -99,7 +99,7 @@ class HueSaturationValue(Op):
         hue, sat, val = params["hue_shift"], params["sat_shift"], params["val_shift"]
         channels = src.shape[2]
         if channels == GREY:
-            _linear(src, 1.0, val / 255 * MAX_VALUE[src.dtype.name], out)
+            _linear(src, 1.0, val / 255 * max_value_of(src), out)
         elif hue == sat == val == 0:
             np.copyto(out, src)
         elif src.dtype == np.uint8:
@@ -220,7 +220,7 @@ class RandomBrightnessContrast(Op):
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with the line through `src`, shape (H, W, C)."""
         alpha, beta = params["alpha"], params["beta"]
-        max_value = MAX_VALUE[src.dtype.name]
+        max_value = max_value_of(src)
         shift = beta * (max_value if self.brightness_by_max else _colour_mean(src))
         if self.ensure_safe_range:
             # Both ends of the range, 0 and max_value, must stay inside it.

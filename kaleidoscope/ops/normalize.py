@@ -12,7 +12,7 @@ from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, op
 from kaleidoscope.ops.channels import channel_groups
-from kaleidoscope.record import MAX_VALUE
+from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class Normalize(Op):
         """Fill `out`, ``float32``, with the normalized `src`, both of shape (H, W, C)."""
         height, width, channels = src.shape
         centre = np.zeros(channels)
-        spread = np.full(channels, MAX_VALUE[src.dtype.name])  # of alpha; the others follow
+        spread = np.full(channels, max_value_of(src))  # of alpha; the others follow
         colours = np.s_[: _colours(channels)]
         centre[colours], spread[colours] = self._measure(src, colours)
         # As rows of plain numbers, with a row of centres: over the few channels of a pixel NumPy is slow.
@@ -123,7 +123,7 @@ class Normalize(Op):
     def _measure(self, src: NDArray[Any], colours: slice) -> tuple[Any, Any]:
         """Return centre and spread: numbers, or arrays with one for each colour."""
         if self.normalization == "standard":
-            most = MAX_VALUE[src.dtype.name] if self.max_pixel_value is None else self.max_pixel_value
+            most = max_value_of(src) if self.max_pixel_value is None else self.max_pixel_value
             return np.multiply(self.mean, most), np.multiply(self.std, most)
         if self.normalization.startswith("image"):
             means, deviations = _moments(src)

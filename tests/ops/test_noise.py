@@ -38,8 +38,9 @@ def test_noise_is_standard_normal(run, seed, dtype):
         assert np.abs(z).max() > 4
 
 
-def test_noise_is_white(run):
-    z = noise_of(run)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_noise_is_white(run, dtype):
+    z = noise_of(run, dtype=dtype)
     bound = 5 / SIDE  # five standard errors of 512 * 512 pairs
     for rows, columns, channels in [
         (0, 1, 0),
@@ -57,11 +58,12 @@ def test_noise_is_white(run):
     np.testing.assert_allclose(bands, 1, atol=0.05)  # 24,576 values each
 
 
-def test_no_stretch_of_noise_occurs_twice_in_an_image(run):
-    z = noise_of(run).ravel()
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_no_stretch_of_noise_occurs_twice_in_an_image(run, dtype):
+    z = noise_of(run, dtype=dtype).ravel()
     spectrum = np.fft.rfft(z, 2 * z.size)
     autocorrelation = np.fft.irfft(np.abs(spectrum) ** 2)[1 : z.size] / z.size
-    # One passage of 65,536 read twice would stand out with 0.08, of either sign; chance makes 0.006.
+    # One passage of 131,072 read twice would stand out with 0.16, of either sign; chance makes 0.006.
     assert np.abs(autocorrelation).max() < 0.01
 
 
@@ -69,7 +71,7 @@ def test_no_stretch_of_noise_occurs_twice_in_an_image(run):
 def test_passages_of_a_round_through_the_table_are_disjoint(seed):
     size, rounds = noise_module._PASSAGE, noise_module._PASSAGES
     begin = noise_module._table().ctypes.data
-    passages = noise_module._passages(size * rounds, seed)
+    passages = noise_module._passages(size * rounds, seed, noise_module._table())
     places = sorted((values.ctypes.data - begin) // 4 for _, values, _ in passages)
     assert np.diff(places).tolist() == [size] * (rounds - 1)
     table = noise_module._table()
@@ -78,7 +80,7 @@ def test_passages_of_a_round_through_the_table_are_disjoint(seed):
 
 
 def test_the_kernel_adds_the_passages_with_their_signs(run):
-    parts = list(noise_module._passages(SIDE * SIDE * 3, seed=4))
+    parts = list(noise_module._passages(SIDE * SIDE * 3, 4, noise_module._table()))
     assert {sign for _, _, sign in parts} == {-1, 1}
     drawn = np.concatenate([sign * values for _, values, sign in parts])
     np.testing.assert_allclose(noise_of(run, seed=4).ravel(), drawn, atol=1e-5)
@@ -93,8 +95,9 @@ def test_images_larger_than_the_table_are_noisy_throughout(run):
     assert abs(correlation(z[table:], z[: z.size - table])) < 5 / np.sqrt(z.size - table)
 
 
-def test_two_images_are_independent(run):
-    images = [noise_of(run, seed) for seed in range(6)]
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_two_images_are_independent(run, dtype):
+    images = [noise_of(run, seed, dtype=dtype) for seed in range(6)]
     for i, one in enumerate(images):
         for other in images[:i]:
             assert abs(correlation(one, other)) < 5 / np.sqrt(one.size)
@@ -105,7 +108,7 @@ def test_the_same_seed_gives_the_same_noise(run):
 
 
 def test_threads_share_one_table_and_agree(make_pixels):
-    noise_module._make_table.cache_clear()
+    noise_module._make_steps.cache_clear()
     src = make_pixels((64, 64, 3))
 
     def one(_):
@@ -116,7 +119,7 @@ def test_threads_share_one_table_and_agree(make_pixels):
     with ThreadPoolExecutor(8) as pool:
         first, *others = pool.map(one, range(16))
     assert all(np.array_equal(first, other) for other in others)
-    assert noise_module._make_table.cache_info().misses == 1
+    assert noise_module._make_steps.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("channels", [3, 7])
