@@ -30,6 +30,7 @@ PACKAGES = (
     "kaleidoscope",
     "numpy",
     "opencv-python",
+    "simplejpeg",
     "dask",
     "distributed",
     "fsspec",

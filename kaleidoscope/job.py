@@ -19,7 +19,9 @@ from kaleidoscope.recipe import canonical, to_spec
 
 OnError = Literal["record", "raise"]
 
-#: Outputs a block is cut to, by what encoding one of them costs: an eighth of a second of work or so.
+#: Outputs a block is cut to, by what encoding one of them costs: an eighth of a second of work or so. No more images
+#: than these: where each has few variants, decoding it is the work, and a small dataset has to keep all cores busy.
+_IMAGES_PER_BLOCK = 16
 _OUTPUTS_PER_BLOCK = {"jpg": 128, "npy": 128, "tiff": 64, "png": 16, "webp": 16}
 
 
@@ -99,7 +101,7 @@ class Job:
     @property
     def block_images(self) -> int:
         """How many images a block has: from the number of variants and the format only."""
-        return max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // self.per_image)
+        return min(max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // self.per_image), _IMAGES_PER_BLOCK)
 
     def __dask_tokenize__(self) -> object:
         """Name it for Dask by what it says, not by its objects; ops from elsewhere by their code, which may change."""
@@ -125,6 +127,6 @@ def leaves_digest(leaf_ids: Mapping[str, str], variants: Iterable[str]) -> str:
 @cache
 def environment() -> str:
     """Return what else the bytes depend on: the versions of what makes them, and the kind of processor."""
-    packages = ("kaleidoscope", "numpy", "opencv-python")
+    packages = ("kaleidoscope", "numpy", "opencv-python", "simplejpeg")
     versions = [f"{package} {version(package)}" for package in packages]
     return ", ".join([*versions, f"python {platform.python_version()}", platform.machine()])

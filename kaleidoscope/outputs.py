@@ -154,11 +154,12 @@ class ImageOutputs:
         return Row(**about, error=f"{type(error).__name__}: {error.message}", step=error.step)
 
     def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:
-        scratch = self.backend.take(frame)
+        scratch = self.backend.take(frame) if self.job.encoder.swaps_channels else None
         try:
             data = self.job.encoder.encode(pixels, scratch)
         finally:
-            self.backend.release(scratch)
+            if scratch is not None:
+                self.backend.release(scratch)
         self.backend.counts["encode"] += 1
         return data
 

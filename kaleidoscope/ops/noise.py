@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from functools import cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -184,19 +185,20 @@ def _make_steps() -> NDArray[np.uint8]:
 def _passages(count: int, seed: int, table: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any], float]]:
     """Cut `count` values into parts, and yield each with as many values of the table and their sign.
 
-    All passages of a round through the table share one phase, so that they do not overlap: with offsets drawn
+    What is drawn comes from a hash of the seed: a generator of its own would take as long as the adding. All passages of a round through the table share one phase, so that they do not overlap: with offsets drawn
     one by one a 512 x 512 x 3 image would hold about two stretches twice.
     """
-    rng = Generator(Philox(key=seed))
     for start in range(0, count, _PASSAGE):
-        turn = start // _PASSAGE % _PASSAGES
+        round_, turn = divmod(start // _PASSAGE, _PASSAGES)
         if turn == 0:
-            phase = int(rng.integers(_PASSAGE))
-            order = rng.permutation(_PASSAGES)
-            signs = rng.choice((-1.0, 1.0), _PASSAGES)
+            drawn = int.from_bytes(blake2b(b"%d %d" % (seed, round_), digest_size=16).digest(), "little")
+            drawn, phase = divmod(drawn, _PASSAGE)
+            drawn, place = divmod(drawn, _PASSAGES)
+            signs, stride = divmod(drawn, _PASSAGES // 2)
+            stride = 2 * stride + 1  # odd: it visits every passage once
         stop = min(start + _PASSAGE, count)
-        first = phase + _PASSAGE * int(order[turn])
-        yield slice(start, stop), table[first : first + stop - start], float(signs[turn])
+        first = phase + _PASSAGE * ((place + turn * stride) % _PASSAGES)
+        yield slice(start, stop), table[first : first + stop - start], 1.0 if signs >> turn & 1 else -1.0
 
 
 def _field(shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:

@@ -159,7 +159,7 @@ def test_the_source_is_left_alone(name):
 def test_scratch_takes_the_swapped_channels():
     pixels = some_pixels("uint8", 3)
     scratch = np.zeros_like(pixels)
-    Encoder("jpg").encode(pixels, scratch)
+    Encoder("png").encode(pixels, scratch)
     np.testing.assert_array_equal(scratch, pixels[..., ::-1])
 
 
