@@ -185,8 +185,9 @@ def _make_steps() -> NDArray[np.uint8]:
 def _passages(count: int, seed: int, table: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any], float]]:
     """Cut `count` values into parts, and yield each with as many values of the table and their sign.
 
-    What is drawn comes from a hash of the seed: a generator of its own would take as long as the adding. All passages of a round through the table share one phase, so that they do not overlap: with offsets drawn
-    one by one a 512 x 512 x 3 image would hold about two stretches twice.
+    What is drawn comes from a hash of the seed: a generator of its own would take as long as the adding. All
+    passages of a round through the table share one phase, so that they do not overlap: with offsets drawn one by one
+    a 512 x 512 x 3 image would hold about two stretches twice.
     """
     for start in range(0, count, _PASSAGE):
         round_, turn = divmod(start // _PASSAGE, _PASSAGES)
