@@ -29,7 +29,9 @@ import numpy as np
 from kaleidoscope.codecs import header as headers
 from kaleidoscope.codecs.header import Header, describe, npy_header, png_chunks, read_header, tiff_tags
 from kaleidoscope.codecs.pages import count_pages
+from kaleidoscope.codecs.quiet import opencv
 from kaleidoscope.errors import DecodeError
+from kaleidoscope.record import Frame
 from kaleidoscope.settings import DEFAULTS
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ _NPY_TYPES = {"u1": "uint8", "u2": "uint16", "i2": "int16", "f4": "float32"}
 
 
 def decode(
-    data: bytes | bytearray | memoryview, *, key: str, max_pixels: int | None = MAX_PIXELS
+    data: bytes | bytearray | memoryview, *, key: str, max_pixels: int | None = MAX_PIXELS, reduction: int = 1
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Return the pixels of an encoded image and what its file said about them.
 
@@ -70,7 +72,10 @@ def decode(
         The image's name, for errors.
     max_pixels : int, optional
         The most pixels (width times height) to decode, checked against the header before anything is
-        allocated; None for no limit.
+        allocated; None for no limit. Of the whole image, however small it is decoded.
+    reduction : {1, 2, 4, 8}
+        Make an image of so many times less width and height, which takes a JPEG less time and memory: its pixels are
+        means of what they cover, made from the frequencies that the file holds. Only where `look` says so.
 
     Returns
     -------
@@ -94,22 +99,66 @@ def decode(
     ((2, 3, 1), 'uint8', {'format': 'png'})
     """
     data = bytes(data)
-    try:
-        header = read_header(data)
-        if max_pixels is not None:
-            _refuse_over(max_pixels, header)
-            _refuse_claims(len(data), header)
-        pixels = _READERS[header.format](data, header)
-        if pixels.shape[:2] != (header.height, header.width):
+    with _errors_of(key, data):
+        header = _allowed_header(data, max_pixels)
+        if not header.reduces_by(reduction):
+            raise DecodeError(
+                f"a {header.format} of {header.width}x{header.height} pixels has no 1/{reduction} of its own"
+            )
+        pixels = _READERS[header.format](data, header) if reduction == 1 else _read_jpeg(data, header, reduction)
+        if pixels.shape[:2] != (header.height // reduction, header.width // reduction):
             raise DecodeError(
                 f"the header says {header.width}x{header.height} pixels; decoded were "
-                f"{pixels.shape[1]}x{pixels.shape[0]}: the file is corrupt"
+                f"{pixels.shape[1]}x{pixels.shape[0]} at 1/{reduction}: the file is corrupt"
             )
         pixels, offset = _to_supported(pixels)
         pixels = _to_rgb(pixels) if header.format in _READ_AS_BGR else pixels
         pages = count_pages(data, header.format)
         several = {"pages": pages} if pages > 1 else {}
         return _upright(pixels, header.orientation), {"format": header.format, **offset, **several}
+
+
+def look(
+    data: bytes, *, key: str, max_pixels: int | None = MAX_PIXELS
+) -> tuple[Frame, tuple[int, ...], dict[str, Any]] | None:
+    """Return what `decode` will make of a file that it can make smaller, nothing decoded; None for any other file.
+
+    Returns
+    -------
+    frame : Frame
+        Of the whole image, upright.
+    reductions : tuple of int
+        What `decode` takes beside 1, most first.
+    metadata : dict
+        As `decode` gives it.
+
+    Raises
+    ------
+    DecodeError
+        Where `decode` would refuse it by its header.
+    """
+    with _errors_of(key, data):
+        header = _allowed_header(data, max_pixels)
+    reductions = tuple(by for by in headers.REDUCTIONS if header.reduces_by(by))
+    if not reductions:
+        return None
+    height, width = (header.width, header.height) if header.orientation in _LYING else (header.height, header.width)
+    return Frame(height, width, 1 if header.grey else 3, "uint8"), reductions, {"format": header.format}
+
+
+def _allowed_header(data: bytes, max_pixels: int | None) -> Header:
+    header = read_header(data)
+    if max_pixels is not None:
+        _refuse_over(max_pixels, header)
+        _refuse_claims(len(data), header)
+    return header
+
+
+@contextmanager
+def _errors_of(key: str, data: bytes) -> Iterator[None]:
+    """Raise whatever goes wrong as an error of that image."""
+    try:
+        yield
     except DecodeError as error:
         raise DecodeError(error.message, key=key, step="decode") from error.__cause__
     except Exception as error:  # cv2.error, PIL's, MemoryError, struct.error: whatever a decoder throws at bad bytes
@@ -140,16 +189,26 @@ def _refuse_claims(length: int, header: Header) -> None:
 # One reader per format: the file and its header -> (H, W, C) as stored, in OpenCV's order for _READ_AS_BGR.
 
 
-def _read_jpeg(data: bytes, header: Header) -> NDArray[Any]:
+def _read_jpeg(data: bytes, header: Header, reduction: int = 1) -> NDArray[Any]:
     # OpenCV 5 gives nothing for a JPEG whose end marker is missing, so one that was cut short does not pass
     # half grey. One that lost bytes in the middle does, here as in Pillow: libjpeg only warns, on stderr.
-    return _opencv(data, cv2.IMREAD_GRAYSCALE if header.grey else cv2.IMREAD_COLOR_RGB)
+    flags = cv2.IMREAD_GRAYSCALE if header.grey else cv2.IMREAD_COLOR_RGB
+    return opencv(data, flags | _REDUCED[reduction])
+
+
+#: The bit that makes OpenCV's flags ask for a smaller image.
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 def _read_webp(data: bytes, header: Header) -> NDArray[Any]:
     if header.alpha:
-        return _to_rgb(_opencv(data, cv2.IMREAD_UNCHANGED))
-    return _opencv(data, cv2.IMREAD_COLOR_RGB)
+        return _to_rgb(opencv(data, cv2.IMREAD_UNCHANGED))
+    return opencv(data, cv2.IMREAD_COLOR_RGB)
 
 
 def _read_gif(data: bytes, header: Header) -> NDArray[Any]:
@@ -159,7 +218,7 @@ def _read_gif(data: bytes, header: Header) -> NDArray[Any]:
 
 
 def _read_bmp(data: bytes, header: Header) -> NDArray[Any]:
-    return _opencv(data, cv2.IMREAD_UNCHANGED)
+    return opencv(data, cv2.IMREAD_UNCHANGED)
 
 
 def _read_png(data: bytes, header: Header) -> NDArray[Any]:
@@ -170,10 +229,10 @@ def _read_png(data: bytes, header: Header) -> NDArray[Any]:
     core = headers.PNG_SIGNATURE + b"".join(chunk.whole for chunk in chunks if chunk.name in keep)
     if header.alpha and colour == 0:
         key = next(chunk.content for chunk in chunks if chunk.name == b"tRNS")
-        return _transparent_grey(_opencv(core, cv2.IMREAD_UNCHANGED), struct.unpack_from(">H", key)[0], depth)
+        return _transparent_grey(opencv(core, cv2.IMREAD_UNCHANGED), struct.unpack_from(">H", key)[0], depth)
     if header.grey or header.alpha:
-        return _to_rgb(_opencv(core, cv2.IMREAD_UNCHANGED))
-    return _opencv(core, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+        return _to_rgb(opencv(core, cv2.IMREAD_UNCHANGED))
+    return opencv(core, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
 
 
 def _transparent_grey(grey: NDArray[Any], key: int, depth: int) -> NDArray[Any]:
@@ -210,7 +269,7 @@ def _read_tiff(data: bytes, header: Header) -> NDArray[Any]:
         )
     if samples == 4 and extra == 1:
         raise DecodeError("expected plain alpha; the colours of this TIFF are multiplied by it (ExtraSamples 1)")
-    pixels = _opencv(data, cv2.IMREAD_UNCHANGED)
+    pixels = opencv(data, cv2.IMREAD_UNCHANGED)
     if photometric == 0:  # counts from white
         if kind != 1:
             raise DecodeError("a TIFF that counts from white (photometric 0) is read with unsigned samples only")
@@ -287,22 +346,15 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
+#: Of these, those that exchange width and height.
+_LYING = {5, 6, 7, 8}
+
+
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation not in _TURNS:
         return pixels
     turned = _TURNS[orientation](pixels)
     return turned if turned.ndim == 3 else turned[:, :, None]  # OpenCV drops the axis of a single channel
-
-
-def _opencv(data: bytes, flags: int) -> NDArray[Any]:
-    """Decode as (H, W, C), as it lies: never turned by OpenCV, which reads EXIF only of some formats."""
-    if flags != cv2.IMREAD_UNCHANGED:  # that one is -1, all bits set, and implies it
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    with _silent_opencv():
-        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None:
-        raise DecodeError(f"cut short or corrupt: {describe(data)}, of which OpenCV makes no picture")
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 _pillow_lock = threading.Lock()
@@ -322,39 +374,3 @@ def _pillow(kind: Callable[[BinaryIO], ImageFile], data: bytes) -> NDArray[Any]:
         return np.array(image.convert("L"))[:, :, None]
     alpha = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
     return _to_rgb(np.array(image.convert("RGBA" if alpha else "RGB")))
-
-
-class _Silence:
-    """Holds OpenCV's log back while any of our decodes runs: what goes wrong is raised, not printed.
-
-    A counter, because decodes overlap: the last one out would else restore what the first one in had set.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._level = 0
-
-    def enter(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                cv2.utils.logging.setLogLevel(self._level)
-
-
-_silence = _Silence()
-
-
-@contextmanager
-def _silent_opencv() -> Iterator[None]:
-    _silence.enter()
-    try:
-        yield
-    finally:
-        _silence.leave()

@@ -31,6 +31,9 @@ WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 262, 274
 SAMPLES, PLANAR, EXTRA_SAMPLES, SAMPLE_FORMAT = 277, 284, 338, 339
 _TAGS = {WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR, EXTRA_SAMPLES, SAMPLE_FORMAT}
 
+#: By how much smaller than it is a JPEG may be decoded, most first: what all versions of libjpeg do.
+REDUCTIONS = (8, 4, 2)
+
 #: Struct codes of the TIFF field types that hold whole numbers: BYTE, SHORT, LONG, LONG8.
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
@@ -59,6 +62,8 @@ class Header:
         EXIF orientation as the file says it; anything but 2 to 8 means upright.
     bits : int
         Of a sample, where that varies; npy is measured against its file.
+    scalable : bool
+        A JPEG of which 1/2, 1/4 or 1/8 can be had without the rest: of 8 bits, grey or in three colours.
     """
 
     format: str
@@ -68,6 +73,13 @@ class Header:
     alpha: bool = False
     orientation: int = 1
     bits: int = 8
+    scalable: bool = False
+
+    def reduces_by(self, reduction: int) -> bool:
+        """Whether it can be decoded at 1/`reduction`, each pixel of that standing for whole ones."""
+        return reduction == 1 or (
+            self.scalable and reduction in REDUCTIONS and not (self.width % reduction or self.height % reduction)
+        )
 
 
 class Tag(NamedTuple):
@@ -244,11 +256,24 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[position + 10 : position + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame; not DHT, JPG, DAC
-            height, width, components = struct.unpack_from(">HHB", data, position + 5)
-            return Header("jpg", width, height, grey=components == 1, orientation=orientation)
+            bits, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
+            # Baseline, extended and progressive; not lossless or arithmetic, and not the four inks, which are mixed.
+            scalable = (
+                marker <= 0xC2 and bits == 8 and _usual_colours(data[position + 10 : position + 10 + 3 * components])
+            )
+            return Header("jpg", width, height, components == 1, orientation=orientation, scalable=scalable)
         if marker in (0xD9, 0xDA):
             raise DecodeError("the JPEG has no frame header before its data")
         position += 2 + length
+
+
+def _usual_colours(components: bytes) -> bool:
+    """Whether a JPEG is grey, or in three colours of which two lie at most twice as far apart, across and down."""
+    factors = [(factor >> 4, factor & 15) for factor in components[1::3]]
+    if len(factors) != 3:
+        return len(factors) == 1
+    (across, down), *others = factors
+    return others[0] == others[1] and across <= 2 * others[0][0] and down <= 2 * others[0][1]
 
 
 def _png(data: bytes) -> Header:
