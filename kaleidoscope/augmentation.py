@@ -11,7 +11,7 @@ from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
 from kaleidoscope.log import tell_failure
-from kaleidoscope.read import as_record, load, pixels_of
+from kaleidoscope.read import as_record, load
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.sources import PackedKeys, unpack
@@ -51,8 +51,7 @@ class Augmentation:
         job, key = self.job, record.key
         wanted = job.wanted(key)
         try:
-            record = load(record, backend.counts, max_pixels=job.max_pixels)
-            pixels = pixels_of(record)
+            record, picture = load(record, backend.counts, max_pixels=job.max_pixels)
         except KaleidoscopeError as error:
             if job.on_error == "raise":
                 raise
@@ -63,7 +62,7 @@ class Augmentation:
         told: set[str | None] = set()
         for outcome in walk(
             job.plan,
-            pixels,
+            picture,
             key=key,
             seed=job.seed,
             backend=backend,

@@ -17,7 +17,7 @@ from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
 from kaleidoscope.manifest import OK, Row, params_text
-from kaleidoscope.read import load, pages_of, pixels_of
+from kaleidoscope.read import load, pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
@@ -78,8 +78,7 @@ class ImageOutputs:
         outcomes: Iterable[Outcome]
         size, pages = self.entry.size, None
         try:
-            record = load(record, self.backend.counts, max_pixels=job.max_pixels)
-            pixels = pixels_of(record)
+            record, picture = load(record, self.backend.counts, max_pixels=job.max_pixels)
             pages = pages_of(record)
             if size is None and record.source is not None:
                 size = record.source.size
@@ -89,7 +88,7 @@ class ImageOutputs:
             only = None if wanted is None else frozenset(wanted)
             outcomes = walk(
                 job.plan,
-                pixels,
+                picture,
                 key=key,
                 seed=job.seed,
                 backend=self.backend,

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
 
+from kaleidoscope.codecs.header import REDUCTIONS
 from kaleidoscope.ops.base import Geometric, Resampling
 from kaleidoscope.recipe import to_spec
+from kaleidoscope.record import Frame
 from kaleidoscope.tree import Node, VariantTree
 
 #: `Plan.explain` shows this many nodes.
 MAX_LINES = 100
+
+#: An image that any op that can be given a smaller one will have smaller.
+_ENORMOUS = Frame(2**20, 2**20, 3, "uint8")
 
 How = Literal["kernel", "warp", "permutation", "nothing"]
 
@@ -40,6 +45,8 @@ class PlannedNode:
         The op as a recipe writes it; empty for a node that only gives a name.
     children : tuple of PlannedNode
         In the recipe's order.
+    scales : bool
+        It is the first op of the image, and large JPEGs are decoded smaller for it.
     """
 
     node: Node
@@ -50,6 +57,7 @@ class PlannedNode:
     how: How
     spec: dict[str, Any]
     children: tuple[PlannedNode, ...]
+    scales: bool = False
 
     @property
     def needs_parent(self) -> bool:
@@ -86,6 +94,11 @@ class Plan:
         made = (planned for planned in self.root.below() if planned.settles)
         return Counter(str(planned.how) for planned in made if planned.how != "nothing")
 
+    @cached_property
+    def starts(self) -> tuple[PlannedNode, ...]:
+        """What starts from the image as it was read: variants that are it, and the first op of every chain."""
+        return tuple(_starts(self.root))
+
     def explain(self) -> str:
         """Return the plan as text: what is shared, what is one warp, and what each step takes.
 
@@ -97,7 +110,7 @@ class Plan:
         counts, leaves = self.applications, len(self.tree)
         made = ", ".join(_number(counts[how], how) for how in sorted(counts)) or "none"
         lines = [
-            f"{_number(leaves, 'variant')} of each image: 1 decode, {_number(leaves, 'encode')}",
+            f"{_number(leaves, 'variant')} of each image: {self._decodes()}, {_number(leaves, 'encode')}",
             f"{_number(counts.total(), 'application')} ({made}) in 1 segment on the CPU",
             "",
         ]
@@ -108,6 +121,12 @@ class Plan:
         if len(nodes) > MAX_LINES:
             lines.append(f"... and {len(nodes) - MAX_LINES} more")
         return "\n".join(lines)
+
+    def _decodes(self) -> str:
+        """Say how often the file is decoded: once for each size that a chain starts from."""
+        scaled = sum(start.scales for start in self.starts)
+        most = min(scaled, len(REDUCTIONS)) + (scaled < len(self.starts))
+        return "1 decode" if most == 1 else f"1 to {most} decodes"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as the tree, which travels as the recipe."""
@@ -125,11 +144,11 @@ def make_plan(tree: VariantTree) -> Plan:
     >>> dict(plan.applications)
     {'warp': 1, 'kernel': 1}
     """
-    return Plan(tree, _plan(tree.root, (), None))
+    return Plan(tree, _plan(tree.root, (), None, first=True))
 
 
-def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None) -> PlannedNode:
-    """Plan a node whose parent has that run pending."""
+def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None, *, first: bool) -> PlannedNode:
+    """Plan a node whose parent has that run pending; `first`: no op comes before it."""
     op, how, joins = node.op, "nothing", True
     if isinstance(op, Geometric) and op.fuses:
         joins = None in (resampling, op.resampling) or op.resampling == resampling
@@ -142,10 +161,22 @@ def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None) -> Pl
             isinstance(op, Geometric) and not op.has_kernel
         ):  # it changes the frame, and so ends the run before it and starts none
             how = "warp" if op.resampling else "permutation"
-    children = tuple(_plan(child, run, resampling) for child in node.children.values())
+    unchanged = first and op is None
+    children = tuple(_plan(child, run, resampling, first=unchanged) for child in node.children.values())
     settles = node.leaf or node.parent is None or not run or any(c.needs_parent for c in children)
     spec = {} if op is None else to_spec(op)
-    return PlannedNode(node, run, resampling, joins, settles, cast("How", how), spec, children)
+    scales = first and op is not None and how == "kernel" and op.reduction(_ENORMOUS) > 1
+    return PlannedNode(node, run, resampling, joins, settles, cast("How", how), spec, children, scales)
+
+
+def _starts(planned: PlannedNode) -> Iterator[PlannedNode]:
+    if planned.node.leaf:
+        yield planned
+    for child in planned.children:
+        if child.node.op is None:
+            yield from _starts(child)
+        else:
+            yield child
 
 
 def _number(count: int, what: str) -> str:
@@ -176,4 +207,6 @@ def _remark(planned: PlannedNode) -> str:
             words.append(f"one warp of {len(planned.run)}: {', '.join(planned.run)}")
         else:
             words.append(planned.how)
+        if planned.scales:
+            words.append("a large JPEG is decoded at 1/2 to 1/8 for it")
     return " · ".join(words if node.leaf else [*words, "no variant"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaleidoscope.codecs import MAX_PIXELS, decode
+from kaleidoscope.codecs import MAX_PIXELS, decode, look
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.sources import entry_of
@@ -18,6 +18,34 @@ from kaleidoscope.storage import read_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """The pixels of an image, made as large as they are wanted: a JPEG may be decoded smaller than it is.
+
+    Parameters
+    ----------
+    frame : Frame
+        Of the whole image, upright.
+    at : callable
+        Returns the pixels, shape (H, W, C), so many times smaller as it is told; raises `DecodeError`.
+    reductions : tuple of int
+        What `at` takes beside 1, most first.
+    """
+
+    frame: Frame
+    at: Callable[[int], NDArray[Any]]
+    reductions: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, pixels: NDArray[Any]) -> Picture:
+        """Return the picture of pixels that are there."""
+        return cls(Frame.of(pixels), lambda _: pixels)
+
+    def reduction(self, most: int) -> int:
+        """Return the largest reduction that it has and that is at most `most`."""
+        return next((by for by in self.reductions if by <= most), 1)
 
 
 def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
@@ -29,8 +57,8 @@ def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
 
 def load(
     record: ImageRecord, counts: Counter[str] | None = None, *, max_pixels: int | None = MAX_PIXELS
-) -> ImageRecord:
-    """Return the record with its pixels and its targets, which fit them.
+) -> tuple[ImageRecord, Picture]:
+    """Return the record with its targets, and the picture that they fit.
 
     One that has failed before is not read anew: that would take the image as it was for what was to be made of it.
 
@@ -41,7 +69,15 @@ def load(
     """
     if record.error is not None and record.pixels is None:
         raise record.error
-    record = _with_pixels(record, counts, max_pixels)
+    counts = Counter() if counts is None else counts
+    if record.pixels is None:
+        record, picture = _opened(record, counts, max_pixels)
+    else:
+        picture = Picture.of(pixels_of(record))
+    return _labelled(record, picture.frame), picture
+
+
+def _labelled(record: ImageRecord, frame: Frame) -> ImageRecord:
     targets = record.targets
     if targets is None and record.labels is None:
         return record
@@ -49,8 +85,7 @@ def load(
         if targets is None and record.labels is not None:
             targets = record.labels.of(record.key)
         if targets is not None:
-            height, width = pixels_of(record).shape[:2]
-            targets = targets.fitted(width, height)
+            targets = targets.fitted(frame.width, frame.height)
     except (Exception, SystemExit) as error:  # a function of the user's may raise anything, and must not end a worker
         kind, message = (
             (type(error), error.message)
@@ -61,21 +96,33 @@ def load(
     return replace(record, targets=targets, labels=None)
 
 
-def _with_pixels(record: ImageRecord, counts: Counter[str] | None, max_pixels: int | None) -> ImageRecord:
-    if record.pixels is not None:
-        return record
-    source = record.source
+def _opened(record: ImageRecord, counts: Counter[str], max_pixels: int | None) -> tuple[ImageRecord, Picture]:
+    """Read what a record is to be made of; what can be decoded smaller is decoded when somebody says how small."""
+    source, key = record.source, record.key
     if source is None:
-        raise OpError("this record has neither pixels nor a source", key=record.key, step="read")
-    data = _read(source.url, source.storage_options, record.key)
-    pixels, metadata = decode(data, key=record.key, max_pixels=max_pixels)
-    if counts is not None:
+        raise OpError("this record has neither pixels nor a source", key=key, step="read")
+    data = _read(source.url, source.storage_options, key)
+    seen = look(data, key=key, max_pixels=max_pixels)
+    if seen is None:
+        pixels, metadata = decode(data, key=key, max_pixels=max_pixels)
         counts["decode"] += 1
+        picture = Picture.of(pixels)
         if metadata.get("pages", 1) > 1:
             counts["first_page"] += 1
+    else:
+        frame, reductions, metadata = seen
+
+        def at(reduction: int) -> NDArray[Any]:
+            pixels, _ = decode(data, key=key, max_pixels=max_pixels, reduction=reduction)
+            counts["decode"] += 1
+            if reduction > 1:
+                counts[f"decode_{reduction}"] += 1
+            return pixels
+
+        picture = Picture(frame, at, reductions)
     if source.size is None:
         source = replace(source, size=len(data))
-    return replace(record, pixels=pixels, metadata={**metadata, **record.metadata}, source=source)
+    return replace(record, metadata={**metadata, **record.metadata}, source=source), picture
 
 
 def pixels_of(record: ImageRecord) -> NDArray[Any]:

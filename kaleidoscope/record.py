@@ -117,6 +117,8 @@ class Step:
         All of this as JSON, as the manifest keeps it.
     targets : mapping of str to int
         How many labelled objects it ``clipped`` at the frame's border, and ``dropped``, where it did.
+    reduction : int
+        By how much smaller the image was decoded for it.
     """
 
     node: str
@@ -124,6 +126,7 @@ class Step:
     params: Mapping[str, Any]
     text: str = field(repr=False)
     targets: Mapping[str, int] = field(default_factory=dict)
+    reduction: int = 1
 
 
 @dataclass(slots=True, eq=False)

@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from kaleidoscope.errors import OpError, RecipeError
 from kaleidoscope.job import environment
 from kaleidoscope.ops.combine import Sequential
 from kaleidoscope.plan import make_plan
-from kaleidoscope.read import load, pixels_of
+from kaleidoscope.read import load
 from kaleidoscope.recipe import from_spec
 from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.sources import entry_of
@@ -37,7 +38,8 @@ def replay(row: Mapping[str, Any], source: Any = None, *, allow_functions: bool 
         A row of the manifest: a `pandas.Series` or a dict with ``key``, ``variant``, ``params`` and the rest.
     source : optional
         Where the input lies now: its own URL, the folder or bucket it is in, an `ImageRecord`, or its pixels. By
-        default where it lay when the output was made.
+        default where it lay when the output was made. Pixels are the whole image: where the output was made of a JPEG
+        decoded at 1/2 or less, they give what differs from it by up to 2 levels on average.
     allow_functions : bool
         Whether a row may name functions, as ``Apply`` does: they are imported.
 
@@ -64,17 +66,19 @@ def replay(row: Mapping[str, Any], source: Any = None, *, allow_functions: bool 
         key, seed, steps = str(row["key"]), int(row["seed"]), json.loads(row["params"])
         ops = [from_spec(step["op"], allow_functions=allow_functions) for step in steps]
         drawn = [step["params"] for step in steps]
+        decoded_at = steps[0].get("reduction", 1) if steps else 1  # what was given as pixels was whole
         _ = row["source"], row["source_size"], row["environment"]
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise
         raise RecipeError(f"expected a row of a manifest, got {row!r}: {error!r}") from error
-    record = load(_input(row, key, source), max_pixels=settings.value("max-pixels"))
+    record, picture = load(_input(row, key, source), max_pixels=settings.value("max-pixels"))
+    picture = replace(picture, reductions=tuple(by for by in picture.reductions if by == decoded_at))
     _warn_of_changes(row, record)
     plan = make_plan(grow(Sequential(*ops)))
     nodes = [planned.node for planned in plan.root.below() if planned.node.op is not None]
     draws = {node.name: params for node, params in zip(nodes, drawn, strict=True)}
-    outcome = next(walk(plan, pixels_of(record), key=key, seed=seed, backend=Cv2Backend(), draws=draws))
+    outcome = next(walk(plan, picture, key=key, seed=seed, backend=Cv2Backend(), draws=draws))
     if outcome.error is not None or outcome.pixels is None:
         raise outcome.error or OpError("no pixels came out", key=key)
     return outcome.pixels.copy()

@@ -6,7 +6,7 @@ Depth first, so that one path of the tree is alive at a time; every prefix is ap
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.randomness import stream
+from kaleidoscope.read import Picture
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, Step
 from kaleidoscope.targets import Targets
@@ -53,11 +54,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """Pixels that have been made, with their targets and what led to them."""
+    """Pixels that have been made, with their targets and what led to them.
 
-    pixels: NDArray[Any]
+    ``sizes`` are the same pixels by how much smaller they are: of what an op made only 1, of the image as it was read
+    those that the tree starts from.
+    """
+
+    sizes: Mapping[int, NDArray[Any]]
     targets: Targets | None
     lineage: tuple[Step, ...]
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        return self.sizes[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ class _Walk:
     draws: Mapping[str, Params] | None
     wanted: Collection[str] | None
     paths: frozenset[str] | None
+    #: Node to by how much smaller the image was decoded for it.
+    reductions: Mapping[str, int] = field(default_factory=dict)
 
     def wants(self, planned: PlannedNode) -> bool:
         """Whether a wanted variant lies at or under this node."""
@@ -108,7 +119,7 @@ class _Walk:
 
 def walk(
     plan: Plan,
-    pixels: NDArray[Any],
+    pixels: NDArray[Any] | Picture,
     *,
     key: str,
     seed: int,
@@ -124,8 +135,8 @@ def walk(
     ----------
     plan : Plan
         The tree, planned.
-    pixels : ndarray of shape (H, W, C)
-        The image; only read.
+    pixels : ndarray of shape (H, W, C), or Picture
+        The image; only read. Of a picture every size that the tree starts from is made once, and held.
     key : str
         Its key: with the seed and the node it fixes every draw.
     seed : int
@@ -146,10 +157,25 @@ def walk(
     Outcome
         One for every (wanted) leaf. An op that fails costs the leaves under it, no others.
     """
-    frame = Frame.of(pixels)
+    picture = pixels if isinstance(pixels, Picture) else Picture.of(pixels)
     trip = _Walk(key, seed, backend, draws, wanted, None if wanted is None else _paths(plan, wanted))
-    if trip.wants(plan.root):
-        yield from _descend(trip, plan.root, _View.at(_Settled(pixels, targets, lineage), frame))
+    if not trip.wants(plan.root):
+        return
+    try:
+        trip = replace(trip, reductions=dict(_starts(trip, plan, picture)))
+        sizes = {by: picture.at(by) for by in sorted(set(trip.reductions.values()))}
+    except Exception as error:  # noqa: BLE001 - a user's op may raise anything when it is asked how much it needs
+        yield from _lost(trip, plan.root, lineage, error)
+        return
+    yield from _descend(trip, plan.root, _View.at(_Settled(sizes, targets, lineage), picture.frame))
+
+
+def _starts(trip: _Walk, plan: Plan, picture: Picture) -> Iterator[tuple[str, int]]:
+    """Yield the wanted nodes that start from the image as it was read, with how much smaller it may be for each."""
+    for start in plan.starts:
+        op = start.node.op
+        if trip.wants_leaf(start) if op is None else trip.wants(start):
+            yield start.node.name, picture.reduction(op.reduction(picture.frame)) if op and start.scales else 1
 
 
 def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
@@ -184,18 +210,18 @@ def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome
 
 def _settle(trip: _Walk, before: _Settled, moves: Sequence[Move], lineage: tuple[Step, ...]) -> _Settled:
     """Apply to pixels and targets what is to be applied; the last step of the lineage counts what that cost."""
-    pixels = trip.backend.apply(before.pixels, moves)
+    last = lineage[-1]
+    pixels = trip.backend.apply(before.sizes[last.reduction], moves)
     if before.targets is None:
-        return _Settled(pixels, None, lineage)
+        return _Settled({1: pixels}, None, lineage)
     try:
         targets, counts = follow(before.targets, moves)
     except BaseException:
         trip.backend.release(pixels)
         raise
     if counts:
-        last = lineage[-1]
-        lineage = (*lineage[:-1], as_step(last.node, last.op, last.params, counts))
-    return _Settled(pixels, targets, lineage)
+        lineage = (*lineage[:-1], as_step(last.node, last.op, last.params, counts, last.reduction))
+    return _Settled({1: pixels}, targets, lineage)
 
 
 def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
@@ -208,7 +234,8 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
     lineage = view.lineage if child.joins else _settled(view).lineage
     try:
         params = _draw(trip, child, op, view.frame)
-        lineage = (*lineage, as_step(child.node.name, child.spec, params))
+        reduction = trip.reductions.get(child.node.name, 1)
+        lineage = (*lineage, as_step(child.node.name, child.spec, params, reduction=reduction))
         frame = op.out_frame(view.frame, params)
         if isinstance(op, Geometric) and op.fuses:
             matrix = op.matrix(view.frame, params)
@@ -235,7 +262,9 @@ def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
     return op.sample_params(stream(trip.seed, trip.key, child.node.name), frame)
 
 
-def as_step(node: str, spec: Mapping[str, Any], params: Params, counts: Mapping[str, int] | None = None) -> Step:
+def as_step(
+    node: str, spec: Mapping[str, Any], params: Params, counts: Mapping[str, int] | None = None, reduction: int = 1
+) -> Step:
     """Return a step with its text.
 
     Raises
@@ -243,12 +272,16 @@ def as_step(node: str, spec: Mapping[str, Any], params: Params, counts: Mapping[
     OpError
         If what was drawn is no JSON.
     """
-    said = {"node": node, "op": spec, "params": params, **({"targets": dict(counts)} if counts else {})}
+    said: dict[str, Any] = {"node": node, "op": spec, "params": params}
+    if counts:
+        said["targets"] = dict(counts)
+    if reduction > 1:
+        said["reduction"] = reduction
     try:
         text = canonical(said)
     except (TypeError, ValueError) as error:
         raise OpError(f"expected finite JSON values from sample_params, got {params!r}: {error}") from error
-    return Step(node, spec, params, text, counts or {})
+    return Step(node, spec, params, text, counts or {}, reduction)
 
 
 def _settled(view: _View) -> _Settled:

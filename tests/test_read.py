@@ -33,13 +33,13 @@ def far_png():
 class TestLoad:
     def test_reads_and_decodes(self, png):
         counts = Counter()
-        record = load(ImageRecord("a.png", source=Source(str(png))), counts)
-        np.testing.assert_array_equal(record.pixels, PIXELS)
+        record, picture = load(ImageRecord("a.png", source=Source(str(png))), counts)
+        np.testing.assert_array_equal(picture.at(1), PIXELS)
         assert counts == {"decode": 1}
         assert (record.key, record.variant, record.error) == ("a.png", "original", None)
 
     def test_reads_from_elsewhere(self, far_png):
-        np.testing.assert_array_equal(load(ImageRecord("a.png", source=Source(far_png))).pixels, PIXELS)
+        np.testing.assert_array_equal(load(ImageRecord("a.png", source=Source(far_png)))[1].at(1), PIXELS)
 
     def test_leaves_the_record_it_was_given(self, png):
         record = ImageRecord("a.png", source=Source(str(png)))
@@ -47,17 +47,19 @@ class TestLoad:
         assert (record.pixels, record.metadata, record.source.size) == (None, {}, None)
 
     def test_notes_the_size_that_the_listing_did_not_know(self, png):
-        assert load(ImageRecord("a", source=Source(str(png)))).source == Source(str(png), len(PNG))
+        assert load(ImageRecord("a", source=Source(str(png))))[0].source == Source(str(png), len(PNG))
         listed = Source(str(png), 7, "etag")
-        assert load(ImageRecord("a", source=listed)).source == listed
+        assert load(ImageRecord("a", source=listed))[0].source == listed
 
     def test_keeps_what_was_known_before_it_read(self, png):
-        record = load(ImageRecord("a", metadata={"camera": "left"}, source=Source(str(png))))
+        record, _ = load(ImageRecord("a", metadata={"camera": "left"}, source=Source(str(png))))
         assert record.metadata["camera"] == "left"
 
     def test_gives_a_record_that_has_pixels_back_as_it_is(self):
         record, counts = ImageRecord("a", PIXELS, source=Source("/nothing")), Counter()
-        assert load(record, counts) is record
+        loaded, picture = load(record, counts)
+        assert loaded is record
+        assert picture.at(1) is PIXELS
         assert counts == {}
 
     def test_of_what_is_not_there_says_key_and_step(self, tmp_path):
@@ -112,13 +114,13 @@ class TestAsRecord:
         for item in (png, str(png)):
             record = as_record(item, str(png.parent), {})
             assert (record.key, record.source.url, record.source.size) == (png.name, str(png), len(PNG))
-            np.testing.assert_array_equal(load(record).pixels, PIXELS)
+            np.testing.assert_array_equal(load(record)[1].at(1), PIXELS)
 
     def test_takes_a_url(self, far_png):
         record = as_record(far_png, None, {"option": 1})
         assert record.key == "test_read/a b%20#.png"
         assert record.source.storage_options == {"option": 1}
-        np.testing.assert_array_equal(load(record).pixels, PIXELS)
+        np.testing.assert_array_equal(load(record)[1].at(1), PIXELS)
 
     def test_takes_a_key_and_pixels(self):
         record = as_record(("a", PIXELS), None, {})

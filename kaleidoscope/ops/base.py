@@ -74,6 +74,14 @@ class Op(Part):
         """
         return frame
 
+    def reduction(self, frame: Frame) -> int:
+        """Return by how much smaller an image of that frame may be decoded where this op is the first.
+
+        More than 1 says that the kernel fills its `out` from a source of any size, and that a mean of so many pixels
+        across and down serves it as well as the pixels. Params, points and masks are those of `frame` all the same.
+        """
+        return 1
+
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out`, shape ``out_frame(...).shape``, from `src`, which is shared and read-only; keep neither."""
         raise OpError(f"{type(self).__name__} has no kernel for the CPU")

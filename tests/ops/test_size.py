@@ -165,3 +165,18 @@ def test_what_makes_no_sense_is_refused(fields, message):
 def test_resize_travels(check_travels):
     check_travels(ops.Resize(3, 4))
     check_travels(ops.Resize(3, 4, interpolation=2, area_for_downscale="image"))
+
+
+class TestReduction:
+    @pytest.mark.parametrize(("shrinks", "reduction"), [(0.5, 1), (1, 1), (1.9, 1), (2, 2), (3.9, 3), (8, 8), (20, 20)])
+    def test_is_by_how_much_it_shrinks(self, shrinks, reduction):
+        op = ops.Resize(100, 100, interpolation="area")
+        assert op.reduction(Frame(round(100 * shrinks), 10_000, 3, "uint8")) == reduction
+        assert op.reduction(Frame(10_000, round(100 * shrinks), 3, "uint8")) == reduction
+
+    @pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "lanczos4"])
+    def test_is_none_where_few_pixels_are_looked_at(self, interpolation):
+        frame = Frame(1000, 1000, 3, "uint8")
+        assert ops.Resize(10, 10, interpolation=interpolation).reduction(frame) == 1
+        for area in ("image", "image_mask"):
+            assert ops.Resize(10, 10, interpolation=interpolation, area_for_downscale=area).reduction(frame) == 100

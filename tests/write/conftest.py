@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 
 import kaleidoscope as ks
 from kaleidoscope import ops
+from kaleidoscope.read import load
 
 HERE = Path(__file__).parent
 SIX = (
@@ -54,6 +56,17 @@ def pixels():
 def make_photos():
     """Return a function that writes photos into a folder."""
     return write_photos
+
+
+@pytest.fixture(scope="session")
+def loaded():
+    """Return a function of a record: the record with its pixels."""
+
+    def loaded(record):
+        known, picture = load(record)
+        return replace(known, pixels=picture.at(1))
+
+    return loaded
 
 
 @pytest.fixture(scope="session")

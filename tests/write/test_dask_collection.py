@@ -122,11 +122,9 @@ def test_without_retries_the_first_error_ends_it(client, flaky, photos, augmente
     check_whole(tmp_path / "out")
 
 
-def test_annotations_of_the_images_below_are_kept(client, photos, augmented, check_whole, tmp_path):
-    from kaleidoscope.read import load
-
+def test_annotations_of_the_images_below_are_kept(client, photos, loaded, augmented, check_whole, tmp_path):
     with dask.annotate(priority=3):
-        dataset = ks.read_images(photos, partition_size=4).map(load)
+        dataset = ks.read_images(photos, partition_size=4).map(loaded)
     with dask.annotate(retries=2):
         run = augmented(dataset, 2).write(tmp_path / "out")
     found = [layer.annotations for layer in run.__dask_graph__().layers.values()]

@@ -311,12 +311,10 @@ def test_sample_writes_n_rows_of_each_image_and_a_larger_one_extends_it(
     assert augmented(photos).sample(4).write(target).left == 0
 
 
-def test_sample_of_records_that_carry_their_pixels_resumes(photos, augmented, tmp_path):
-    from kaleidoscope.read import load
-
-    loaded = ks.read_images(photos).map(load)
-    assert isinstance(loaded, StreamingBag)
-    run = augmented(loaded, 3).sample(4).write(tmp_path / "out")
+def test_sample_of_records_that_carry_their_pixels_resumes(photos, loaded, augmented, tmp_path):
+    dataset = ks.read_images(photos).map(loaded)
+    assert isinstance(dataset, StreamingBag)
+    run = augmented(dataset, 3).sample(4).write(tmp_path / "out")
     assert run.compute().outputs == 48
     assert (run.left, run.compute().outputs) == (0, 0)
 
