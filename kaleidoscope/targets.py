@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -307,9 +307,8 @@ class Labels(Protocol):
 
 
 def with_thresholds(targets: Targets, min_area: float, min_visibility: float) -> Targets:
-    """Return them with the larger of the thresholds they have and these."""
-    return replace(
-        targets,
+    """Return them with the larger of the thresholds they have and these, which have been checked."""
+    return targets.changed(
         min_area=max(min_area, targets.min_area),
         min_visibility=max(min_visibility, targets.min_visibility),
     )

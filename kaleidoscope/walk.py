@@ -225,7 +225,7 @@ def _settle(trip: _Walk, before: _Settled, moves: Sequence[Move], lineage: tuple
         trip.backend.release(pixels)
         raise
     if counts:
-        lineage = (*lineage[:-1], as_step(last.node, last.op, last.params, counts, last.reduction))
+        lineage = (*lineage[:-1], _as_step(last.node, last.op, last.params, counts, last.reduction))
     return _Settled({1: pixels}, targets, lineage)
 
 
@@ -240,7 +240,7 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
     try:
         params = _draw(trip, child, op, view.frame)
         reduction = trip.reductions.get(child.node.name, 1)
-        lineage = (*lineage, as_step(child.node.name, child.spec, params, reduction=reduction))
+        lineage = (*lineage, _as_step(child.node.name, child.spec, params, reduction=reduction))
         frame = op.out_frame(view.frame, params)
         if isinstance(op, Geometric) and op.fuses:
             matrix = op.matrix(view.frame, params)
@@ -267,7 +267,7 @@ def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
     return op.sample_params(stream(trip.seed, trip.key, child.node.name), frame)
 
 
-def as_step(
+def _as_step(
     node: str, spec: Mapping[str, Any], params: Params, counts: Mapping[str, int] | None = None, reduction: int = 1
 ) -> Step:
     """Return a step with its text.

