@@ -27,10 +27,11 @@ from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import BlockWork
 from kaleidoscope.sinks import folded
 from kaleidoscope.sources import Entry, pack_labels, unpack_labels
-from kaleidoscope.storage import WRITES_AT_ONCE, Store, WriteBehind
+from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, delete_outputs, fingerprint
 from kaleidoscope.targets import Labels
 from kaleidoscope.totals import Totals, sum_totals
+from kaleidoscope.write_behind import WRITES_AT_ONCE, WriteBehind
 
 _log = logging.getLogger(__name__)
 

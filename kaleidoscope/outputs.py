@@ -22,9 +22,10 @@ from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
 from kaleidoscope.sources import Entry
-from kaleidoscope.storage import WriteBehind, public
+from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
 from kaleidoscope.walk import Outcome, as_failure, walk
+from kaleidoscope.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ class _OneThread:
         self._inside = 0
         self._opencv_before = 0
         self._blas: threadpoolctl.threadpool_limits | None = None
+        self._libraries = threadpoolctl.ThreadpoolController()
+        self._modules = len(sys.modules)
 
     def enter(self) -> None:
         with self._lock:
@@ -29,8 +32,10 @@ class _OneThread:
             if self._inside == 1:
                 self._opencv_before = cv2.getNumThreads()
                 cv2.setNumThreads(1)
+                if self._modules != len(sys.modules):  # looking for libraries takes more than a millisecond
+                    self._libraries, self._modules = threadpoolctl.ThreadpoolController(), len(sys.modules)
                 with _any_thread_may_limit_blas():
-                    self._blas = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+                    self._blas = self._libraries.limit(limits=1, user_api="blas")
 
     def leave(self) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
 from kaleidoscope.plan import Plan, PlannedNode
-from kaleidoscope.randomness import stream
+from kaleidoscope.randomness import Streams
 from kaleidoscope.read import Picture
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, Step
@@ -105,6 +105,7 @@ class _Walk:
     paths: frozenset[str] | None
     #: Node to by how much smaller the image was decoded for it.
     reductions: Mapping[str, int] = field(default_factory=dict)
+    streams: Streams = field(default_factory=Streams)
 
     def wants(self, planned: PlannedNode) -> bool:
         """Whether a wanted variant lies at or under this node."""
@@ -264,7 +265,7 @@ def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
         return trip.draws[child.node.name]
     if type(op).sample_params is Op.sample_params:  # nothing is left to chance: no stream to make
         return {}
-    return op.sample_params(stream(trip.seed, trip.key, child.node.name), frame)
+    return op.sample_params(trip.streams.at(trip.seed, trip.key, child.node.name), frame)
 
 
 def _as_step(

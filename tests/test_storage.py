@@ -15,15 +15,14 @@ from fsspec.registry import _registry
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.sources import list_images
 from kaleidoscope.storage import (
-    WRITES_AT_ONCE,
     Store,
-    WriteBehind,
     filesystem,
     is_local,
     public,
     read_url,
     store_errors,
 )
+from kaleidoscope.write_behind import WRITES_AT_ONCE, WriteBehind
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen
 

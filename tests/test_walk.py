@@ -292,7 +292,7 @@ class TestWanted:
         assert backend.counts == counts
 
     def test_nothing_reads_no_stream(self, monkeypatch):
-        monkeypatch.setattr("kaleidoscope.walk.stream", None)
+        monkeypatch.setattr("kaleidoscope.randomness.Streams.at", None)
         assert list(walked(SIX, image(), wanted=["original", "hflip"])) == ["original", "hflip"]
 
 

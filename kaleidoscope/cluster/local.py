@@ -127,4 +127,8 @@ def local(
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
+    from kaleidoscope.cluster.nanny import ImageNanny
+
+    if kwargs.get("processes", True):
+        kwargs.setdefault("worker_class", ImageNanny)
     return LocalCluster(**local_spec(CPU_COUNT, workers, threads_per_worker, dashboard=dashboard, **kwargs))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
 
 from kaleidoscope.ops import fields
-from kaleidoscope.ops.base import Op, Params, op
+from kaleidoscope.ops.base import Op, Params, into, op
 from kaleidoscope.ops.channels import by_groups
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class GaussianBlur(Op):
 
     along rows and columns; beyond the border the image is mirrored about its outermost pixels
     (``reflect_101``). Any dtype and number of channels, alpha included: its edges move with the picture's.
-    A `sigma` of 0 or a `ksize` of 1 changes nothing.
+    A `sigma` of 0 or a `ksize` of 1 changes nothing. ``uint8`` of a sigma of 2.2 or more is smoothed at half its size,
+    between the two steps of a Gaussian pyramid (Burt and Adelson, 1983, "The Laplacian pyramid as a compact image
+    code"): within 2 levels.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ class GaussianBlur(Op):
         least, greatest = self._sizes
         sizes = [size for size in range(least, greatest + 1) if size % 2 or size == 0]
         ksize = sizes[int(rng.integers(len(sizes)))]
-        return {"sigma": sigma, "ksize": ksize or 2 * int(3.5 * sigma) + 1}
+        return {"sigma": sigma, "ksize": ksize or _ksize(sigma)}
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), smoothed."""
@@ -99,6 +102,9 @@ class GaussianBlur(Op):
 def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> NDArray[Any]:
     # Not cv2.GaussianBlur: it rounds the weights of integer images, is up to 0.7 levels off for uint8 and 2.4
     # for uint16, and slower at most sizes (uint8, 21 x 21: 2.6 ms, not 1.7).
+    whole = ksize >= _ksize(sigma)  # else the tails are missing on purpose
+    if src.dtype == np.uint8 and sigma >= _WIDE and whole and min(src.shape[:2]) >= 4 * ksize:
+        return _smooth_by_half(src, sigma, out)
     weights = cv2.getGaussianKernel(ksize, sigma)
     border = cv2.BORDER_REFLECT_101
     if src.dtype != np.uint16:
@@ -107,6 +113,38 @@ def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> N
     exact = cv2.addWeighted(src, 1.0, src, 0.0, 0.0, dtype=cv2.CV_32F)
     smooth = cv2.sepFilter2D(exact, -1, weights, weights, borderType=border)
     return cv2.addWeighted(smooth, 1.0, smooth, 0.0, 0.0, dst=out, dtype=cv2.CV_16U)
+
+
+def _ksize(sigma: float) -> int:
+    """Return the size of a kernel outside which next to nothing lies."""
+    return 2 * int(3.5 * sigma) + 1
+
+
+#: From this sigma on 8-bit images are smoothed at half their size; below, what aliases would show.
+_WIDE = 2.2
+
+
+def _smooth_by_half(src: NDArray[Any], sigma: float, out: NDArray[Any]) -> NDArray[Any]:
+    """Smooth 8-bit pixels at half their size: half the time, and within 2 levels, 0.25 on average instead of 0.21.
+
+    Burt and Adelson's binomial 1 4 6 4 1, which shrinks and which enlarges, has a variance of 1 each time; what is
+    left of sigma is smoothed in between.
+    """
+    height, width = src.shape[:2]
+    inner = math.sqrt(sigma * sigma - 2) / 2
+    ksize = _ksize(inner)
+    margin = ksize // 2 + 2  # the enlarging looks two pixels beyond
+    small = cv2.copyMakeBorder(cv2.pyrDown(src), margin, 0, margin, 0, cv2.BORDER_REFLECT_101)
+    # The mirror stands on the last row and column, of which every second is left: on it, or half a pixel beyond.
+    for (bottom, right), side in zip(((margin, 0), (0, margin)), (height, width), strict=True):
+        mirror = cv2.BORDER_REFLECT_101 if side % 2 else cv2.BORDER_REFLECT
+        small = cv2.copyMakeBorder(small, 0, bottom, 0, right, mirror)
+    smooth = np.empty_like(small)
+    into(smooth, _smooth(small, inner, ksize, smooth))
+    edge = ksize // 2
+    large = cv2.pyrUp(smooth[edge:-edge, edge:-edge])
+    np.copyto(out, large[4 : 4 + height, 4 : 4 + width].reshape(out.shape))
+    return out
 
 
 @op

@@ -1,7 +1,9 @@
 import ipaddress
+import os
 import urllib.error
 import urllib.request
 
+import dask
 import psutil
 import pytest
 
@@ -88,3 +90,24 @@ def test_local_runs_in_this_process_on_loopback():
         opened = set(listeners()) - before
         assert {pid for pid, *_ in opened} == {psutil.Process().pid}
         assert all(ipaddress.ip_address(address).is_loopback for _, address, _ in opened), opened
+
+
+ALLOCATOR = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+
+
+def allocator_of_a_worker():
+    with cluster.local(workers=1, dashboard=False) as started, started.get_client() as client:
+        return client.submit(lambda: [os.environ.get(name) for name in ALLOCATOR]).result(timeout=30)
+
+
+def test_workers_keep_the_memory_of_an_image(monkeypatch):
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)  # a nanny leaves them in its own process, too
+    assert allocator_of_a_worker() == [str(64 * 2**20), str(32 * 2**20)]
+
+
+def test_what_somebody_has_set_for_the_allocator_stays(monkeypatch):
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    with dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1000}):
+        assert allocator_of_a_worker() == ["1000", None]

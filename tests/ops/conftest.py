@@ -3,10 +3,11 @@
 import json
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 
-from kaleidoscope import ops
+from kaleidoscope import ops, samples
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.moves import moves_of
 from kaleidoscope.recipe import from_spec, to_spec
@@ -23,6 +24,13 @@ def make_pixels():
         return (values if dtype == "float32" else np.rint(values)).astype(dtype)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def photograph():
+    """One of the package's sample photographs, shape (H, W, 3), RGB."""
+    path = min(samples.folder().glob("*.jpg"))
+    return cv2.imread(str(path))[..., ::-1].copy()
 
 
 @pytest.fixture

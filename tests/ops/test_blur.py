@@ -34,6 +34,22 @@ def test_blur_is_the_formula_of_the_docstring(make_pixels, run, dtype, shape, si
     assert error <= {"uint8": 0.501, "uint16": 0.52, "float32": 1e-6}[dtype]
 
 
+@pytest.mark.parametrize("shape", [(512, 512, 3), (333, 511, 1), (128, 129, 4), (200, 90, 5)], ids=str)
+@pytest.mark.parametrize("sigma", [2.2, 3.0, 5.0])
+def test_at_half_size_it_is_the_formula_within_two_levels(photograph, run, shape, sigma):
+    src = np.resize(photograph, (*photograph.shape[:2], shape[2]))[: shape[0], : shape[1]].copy()
+    params = {"sigma": sigma, "ksize": blur._ksize(sigma)}
+    errors = np.abs(run(ops.GaussianBlur(), src, params) - blur_reference(src, **params))
+    assert errors.max() <= 2, "at the border, too"
+    assert errors.mean() <= 0.35, "rounding alone is 0.25"
+
+
+def test_a_kernel_without_its_tails_is_not_smoothed_at_half_size(photograph, run):
+    params = {"sigma": 3.0, "ksize": 9}
+    src = photograph[:200, :200].copy()
+    assert np.abs(run(ops.GaussianBlur(), src, params) - blur_reference(src, **params)).max() <= 0.501
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_a_flat_image_stays_flat_and_in_range(run, dtype, channels):

@@ -80,11 +80,12 @@ def test_passages_of_a_round_through_the_table_are_disjoint(seed):
 
 
 def test_the_kernel_adds_the_passages_with_their_signs(run):
-    parts = list(noise_module._passages(SIDE * SIDE * 3, 7, noise_module._table()))
+    parts = list(noise_module._passages(SIDE * SIDE * 3, 5, noise_module._table()))
     assert {sign for _, _, sign in parts} == {-1, 1}
     drawn = np.concatenate([sign * values for _, values, sign in parts])
-    np.testing.assert_allclose(noise_of(run, seed=7).ravel(), drawn, atol=1e-5)
-    np.testing.assert_array_equal(noise_module._field((SIDE, SIDE, 3), seed=7).ravel(), drawn)
+    seen = np.clip(drawn, -5, 5)  # a tenth of the range each, on grey of a half
+    np.testing.assert_allclose(noise_of(run, seed=5).ravel(), seen, atol=1e-5)
+    np.testing.assert_array_equal(noise_module._field((SIDE, SIDE, 3), seed=5).ravel(), drawn)
 
 
 def test_images_larger_than_the_table_are_noisy_throughout(run):

@@ -9,12 +9,14 @@ import signal
 import threading
 from pathlib import Path
 
+from kaleidoscope import storage
+
 #: JSON in the environment: ``counter`` (a file), ``at`` (which put), ``stage``, ``signal`` and ``to``.
 VARIABLE = "KALEIDOSCOPE_SABOTAGE"
 #: The client's process id, in the environment of its workers.
 CLIENT = "KALEIDOSCOPE_CLIENT"
 
-_write_bytes, _replace, _link = Path.write_bytes, os.replace, os.link
+_write_new, _replace, _link = storage._write_new, os.replace, os.link
 _due = threading.local()
 _counting = threading.Lock()
 
@@ -38,21 +40,18 @@ def install():
         return
     counter = os.open(plan["counter"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def write_bytes(path, data):
-        if path.parent.name != "unfinished":
-            return _write_bytes(path, data)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def write_new(path, data):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with _counting:  # threads share the file's position, processes do not
             os.write(counter, b".")
             due = os.lseek(counter, 0, os.SEEK_CUR) == plan["at"]
         if due and plan["stage"] == "half":
-            _write_bytes(path, bytes(data)[: len(data) // 2])
+            _write_new(path, bytes(data)[: len(data) // 2])
             _strike(plan)
-        written = _write_bytes(path, data)
+        _write_new(path, data)
         if due and plan["stage"] == "written":
             _strike(plan)
         _due.after_rename = due and plan["stage"] == "renamed"
-        return written
 
     def then_strike(rename):
         def renamed(*args, **kwargs):
@@ -63,7 +62,7 @@ def install():
 
         return renamed
 
-    Path.write_bytes = write_bytes
+    storage._write_new = write_new
     os.replace = then_strike(_replace)
     os.link = then_strike(_link)
 

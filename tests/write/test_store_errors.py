@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 import kaleidoscope as ks
-from kaleidoscope import ops
+from kaleidoscope import ops, storage
 from kaleidoscope.errors import StoreError
 from kaleidoscope.storage import Store
 
@@ -27,7 +27,7 @@ def failing(monkeypatch):
 
     def failing(number, code, step):
         count = itertools.count()
-        where, name = (Path, "write_bytes") if step == "data" else (os, "replace")
+        where, name = (storage, "_write_new") if step == "data" else (os, "replace")
         real = getattr(where, name)
 
         def fails(path, *args):
