@@ -34,6 +34,8 @@ BORDER = {
 }
 #: ``cv2.remap``, which warps go through, keeps coordinates in 16 bits.
 MAX_SIDE = 32767
+#: Channels.
+RGB = 3
 #: Buffers that are kept, unless more are in use: the main job's six ops take one each and the encoder one. With the
 #: image itself that is 8 alive.
 MOST_BUFFERS = 7
@@ -142,7 +144,7 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
     channels = src.shape[2]
     fill = resampling.fill if isinstance(resampling.fill, tuple) else (resampling.fill,) * channels
 
-    def warp_some(some: NDArray[Any], made: NDArray[Any], which: slice) -> NDArray[Any]:
+    def warp_some(some: NDArray[Any], made: NDArray[Any] | None, which: slice) -> NDArray[Any]:
         return cv2.warpAffine(
             some,
             matrix[:2],
@@ -152,6 +154,12 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
             borderMode=BORDER[resampling.border_mode],
             borderValue=fill[which],
         )
+
+    if channels == RGB and resampling.interpolation == "linear" and out.dtype != np.float32:
+        # OpenCV 5.0 interpolates four channels in half the time of three, to the same values.
+        four = warp_some(cv2.cvtColor(src, cv2.COLOR_RGB2RGBA), None, np.s_[:])
+        into(out, cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=out))
+        return
 
     by_groups(warp_some, src, out)
     if out.dtype == np.float32 and resampling.interpolation in {"cubic", "lanczos4"}:

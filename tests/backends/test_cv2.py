@@ -288,3 +288,40 @@ def test_counts_tell_what_was_applied():
     for kind, params in [(Half(), {}), (ops.Rotate(), {"angle": 3.0}), (ops.HorizontalFlip(), {})]:
         backend.release(backend.apply(pixels, moves_of(kind, params, Frame.of(pixels))))
     assert backend.counts == {"buffer": 1, "kernel": 1, "warp": 1, "permutation": 1}
+
+
+def pattern(x, y):
+    """Return a smooth pattern, between 0 and 255, at any place of the plane."""
+    waves = np.sin(0.31 * x + 0.11 * y) + np.sin(0.07 * x - 0.27 * y) + np.sin(0.19 * (x + y))
+    return 127.5 + 42 * waves
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_one_warp_is_nearer_to_the_truth_than_step_by_step(interpolation):
+    """The truth in float64: the pattern itself, at the place that each output pixel comes from."""
+    rng = np.random.default_rng(0)
+    side, centre = 200, 99.5
+    y, x = np.mgrid[:side, :side].astype(float)
+    src = np.rint(pattern(x, y))[..., np.newaxis].astype(np.uint8)
+    resampling = Resampling(interpolation, "reflect_101")
+    frame = Frame.of(src)
+    once, stepwise = [], []
+    for _ in range(20):
+        matrices = []
+        for _ in range(3):
+            angle, scale = rng.uniform(-0.3, 0.3), rng.uniform(0.9, 1.1)
+            a, b = scale * np.cos(angle), scale * np.sin(angle)
+            matrices.append(
+                np.array([[a, b, centre - (a + b) * centre], [-b, a, centre - (a - b) * centre], [0, 0, 1]])
+            )
+        whole = matrices[2] @ matrices[1] @ matrices[0]
+        back = np.linalg.inv(whole)
+        truth = pattern(*(back[i, 0] * x + back[i, 1] * y + back[i, 2] for i in (0, 1)))
+        steps = src
+        for matrix in matrices:
+            steps = Cv2Backend().warp(steps, matrix, resampling, frame)
+        inside = np.s_[60:-60, 60:-60]  # where no border came in
+        for made, errors in ((Cv2Backend().warp(src, whole, resampling, frame), once), (steps, stepwise)):
+            errors.append(np.abs(made[..., 0] - truth)[inside].mean())
+    assert all(np.array(once) < stepwise)
+    assert np.mean(once) < 0.7 * np.mean(stepwise)

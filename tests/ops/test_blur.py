@@ -37,7 +37,7 @@ def test_blur_is_the_formula_of_the_docstring(make_pixels, run, dtype, shape, si
 @pytest.mark.parametrize("shape", [(512, 512, 3), (333, 511, 1), (128, 129, 4), (200, 90, 5)], ids=str)
 @pytest.mark.parametrize("sigma", [2.2, 3.0, 5.0])
 def test_at_half_size_it_is_the_formula_within_two_levels(photograph, run, shape, sigma):
-    src = np.resize(photograph, (*photograph.shape[:2], shape[2]))[: shape[0], : shape[1]].copy()
+    src = photograph[: shape[0], : shape[1], np.arange(shape[2]) % 3].copy()
     params = {"sigma": sigma, "ksize": blur._ksize(sigma)}
     errors = np.abs(run(ops.GaussianBlur(), src, params) - blur_reference(src, **params))
     assert errors.max() <= 2, "at the border, too"

@@ -1,15 +1,21 @@
 """What a write costs: applications and buffers are counted, never timed."""
 
+import os
+import pickle
 import tracemalloc
+from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 
 import kaleidoscope as ks
 from kaleidoscope import ops
+from kaleidoscope.backends.cv2 import warp_into
+from kaleidoscope.following import thread_count
 from kaleidoscope.job import Job
 from kaleidoscope.ops.base import Geometric
-from kaleidoscope.randomness import stream
+from kaleidoscope.randomness import Streams, stream
 from kaleidoscope.record import Frame
 
 #: The photo itself, one buffer at each of the six ops of a path, and one to swap channels in for the encoder.
@@ -61,12 +67,15 @@ def temporaries(shape):
         ops.GaussianBlur(),
         ops.GaussNoise(),
     ]
+    fills = [partial(warp_into, out, src, np.diag([1.1, 1.1, 1.0]), ops.Rotate().resampling)]
     for op in kernels:
         assert not isinstance(op, Geometric)
         params = op.sample_params(stream(7, "a", op.short_name), Frame.of(src))
-        op.kernel(src, params, out)  # tables that are made once and kept are no temporaries
+        fills.append(partial(op.kernel, src, params, out))
+    for fill in fills:
+        fill()  # tables that are made once and kept are no temporaries
         tracemalloc.start()
-        op.kernel(src, params, out)
+        fill()
         most = max(most, tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     return most
@@ -105,3 +114,41 @@ def test_recipe_of_more_leaves_keeps_one_path_alive(make_photos, tmp_path):
     report = ks.augment(source, recipe).write(tmp_path / "out").compute(scheduler="sync")
     assert report.outputs == 400
     assert report.counts["buffer"] <= 3 * 2, "two ops and the encoder's, in each of two blocks"
+
+
+def test_draws_of_an_image_take_one_generator(make_photos, augmented, tmp_path, monkeypatch):
+    made = []
+    begin = Streams.__init__
+    monkeypatch.setattr(Streams, "__init__", lambda self: (made.append(self), begin(self))[1])
+    augmented(make_photos(tmp_path / "photos", 3)).write(tmp_path / "out").compute(scheduler="sync")
+    assert len(made) == 3
+
+
+def test_output_takes_four_calls_of_the_system(make_photos, augmented, tmp_path, monkeypatch):
+    """Each of them hands the interpreter to another thread, and gets it back when that one is done."""
+    run = augmented(make_photos(tmp_path / "photos", 1)).write(tmp_path / "out")
+    calls = Counter()
+    for name in ("open", "write", "close", "replace", "stat", "unlink"):
+        real = getattr(os, name)
+
+        def counted(*args, name=name, real=real, **kwargs):
+            calls[name] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, counted)
+    report = run.compute(scheduler="sync")
+    assert report.outputs == 64
+    few = 12  # the run's record, the block's part, the lease
+    assert {name for name, count in calls.items() if count > few} == {"open", "write", "close", "replace"}
+    assert max(calls.values()) < 64 + few
+
+
+def test_ten_thousand_images_are_a_small_graph(augmented, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(10_000):
+        (tmp_path / "photos" / f"{number}.jpg").touch()
+    graph = dict(augmented(tmp_path / "photos").write(tmp_path / "out").__dask_graph__())
+    threads = thread_count()
+    assert len(graph) <= 5000 / 64 + 8 * threads + 2, "a task does up to 64 blocks of 2 images"
+    assert len(pickle.dumps(graph)) < 1_000_000
+    assert max(len(pickle.dumps(task)) for task in graph.values()) < 200_000
