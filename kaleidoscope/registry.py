@@ -17,34 +17,22 @@ from kaleidoscope.errors import RecipeError, did_you_mean
 
 OPS_GROUP = "kaleidoscope.ops"
 
-_BUILTIN_OPS = {
-    "HorizontalFlip": "kaleidoscope.ops.flip",
-    "VerticalFlip": "kaleidoscope.ops.flip",
-    "Transpose": "kaleidoscope.ops.flip",
-    "RandomRotate90": "kaleidoscope.ops.flip",
-    "Rotate": "kaleidoscope.ops.affine",
-    "Affine": "kaleidoscope.ops.affine",
-    "Resize": "kaleidoscope.ops.size",
-    "CenterCrop": "kaleidoscope.ops.crop",
-    "RandomCrop": "kaleidoscope.ops.crop",
-    "Pad": "kaleidoscope.ops.crop",
-    "HueSaturationValue": "kaleidoscope.ops.colour",
-    "RandomBrightnessContrast": "kaleidoscope.ops.colour",
-    "GaussianBlur": "kaleidoscope.ops.blur",
-    "MedianBlur": "kaleidoscope.ops.blur",
-    "GaussNoise": "kaleidoscope.ops.noise",
-    "Normalize": "kaleidoscope.ops.normalize",
-    "Sequential": "kaleidoscope.ops.combine",
-    "PowerSet": "kaleidoscope.ops.combine",
-    "Branch": "kaleidoscope.ops.combine",
-    "Repeat": "kaleidoscope.ops.combine",
-    "OneOf": "kaleidoscope.ops.choose",
-    "SomeOf": "kaleidoscope.ops.choose",
-    "Sometimes": "kaleidoscope.ops.choose",
-    "Split": "kaleidoscope.ops.split",
-    "Tile": "kaleidoscope.ops.split",
-    "Apply": "kaleidoscope.ops.apply",
+#: Modules of `kaleidoscope.ops`, and the ops and combinators that each holds.
+_FAMILIES = {
+    "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90",
+    "affine": "Rotate Affine",
+    "size": "Resize",
+    "crop": "CenterCrop RandomCrop Pad",
+    "colour": "HueSaturationValue RandomBrightnessContrast",
+    "blur": "GaussianBlur MedianBlur",
+    "noise": "GaussNoise",
+    "normalize": "Normalize",
+    "combine": "Sequential PowerSet Branch Repeat",
+    "choose": "OneOf SomeOf Sometimes",
+    "split": "Split Tile",
+    "apply": "Apply",
 }
+_BUILTIN_OPS = {name: f"kaleidoscope.ops.{family}" for family, names in _FAMILIES.items() for name in names.split()}
 
 
 @cache
