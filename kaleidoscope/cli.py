@@ -8,11 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kaleidoscope.errors import KaleidoscopeError
+
+if TYPE_CHECKING:
+    from kaleidoscope.catalogue import Entry
 
 _recipe = click.option(
     "--recipe", "-r", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A recipe, YAML or JSON."
@@ -133,22 +136,38 @@ def preview(source: str, sheet: Path, **options: Any) -> None:
 @click.argument("name", required=False)
 @_as_json
 def ops(name: str | None, *, as_json: bool) -> None:
-    """List the ops and combinators there are, or describe the one called NAME."""
+    """List the ops and combinators there are, or describe the one called NAME.
+
+    Behind an op stand the images it takes, where not any, and whether masks and objects move with its pixels.
+    """
     import inspect
+    from dataclasses import asdict
+    from itertools import groupby
 
     from kaleidoscope import registry
+    from kaleidoscope.catalogue import entries
 
     if name is not None:
         kind = registry.find_op(name)
         click.echo(f"{name}{inspect.signature(kind)}\n\n{inspect.getdoc(kind)}")
         return
-    found = {each: (inspect.getdoc(registry.find_op(each)) or "").partition("\n")[0] for each in registry.op_names()}
+    found = entries()
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps({entry.name: {**asdict(entry), "parameters": dict(entry.parameters)} for entry in found}))
         return
-    width = max(map(len, found))
-    for each, summary in found.items():
-        click.echo(f"{each:<{width}}  {summary}")
+    width = max(len(entry.name) for entry in found)
+    for family, members in groupby(found, lambda entry: entry.family):
+        click.echo(f"\n{family}")
+        for entry in members:
+            click.echo(f"  {entry.name:<{width}}  {entry.summary}{_about(entry)}")
+
+
+def _about(entry: Entry) -> str:
+    """Say what else is to be known of an op before it is chosen."""
+    said = [entry.channels] * (entry.channels not in {"", "any number"}) + ["labels move"] * (
+        entry.targets.startswith("move")
+    )
+    return f"  [{'; '.join(said)}]" if said else ""
 
 
 @cli.command(short_help="Make one output again.")

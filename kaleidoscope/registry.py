@@ -40,6 +40,11 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=OPS_GROUP)}
 
 
+def builtin_names() -> list[str]:
+    """Return Kaleidoscope's own ops and combinators, by family; nothing is imported."""
+    return [*_BUILTIN_OPS]
+
+
 def op_names() -> list[str]:
     """Return every op and combinator there is, sorted; nothing is imported."""
     return sorted({*_BUILTIN_OPS, *_plugins()})

@@ -40,7 +40,7 @@ RANKS = [
     ("estimate", "display"),
     ("optimize", "tables", "report", "following", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
-    ("demo", "info", "cli", "service"),
+    ("demo", "info", "catalogue", "cli", "service"),
 ]
 ORDER = [room for rank in RANKS for room in rank]
 

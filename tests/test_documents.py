@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -11,9 +12,13 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 import kaleidoscope as ks
+from kaleidoscope import registry
+from kaleidoscope.ops.base import Op
+from kaleidoscope.ops.choose import Choice
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -80,3 +85,40 @@ def test_notebook_runs(path, beside_photos):
     for cell in cells:
         exec(compile("".join(cell["source"]), path.name, "exec"), names)
     assert names["report"].outputs == 6 * 64
+
+
+def loaded(path):
+    """Return a script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestTheCatalogue:
+    """It is what ``python docs/make_catalogue.py`` writes."""
+
+    make = loaded(ROOT / "docs" / "make_catalogue.py")
+
+    def test_the_page_is_up_to_date(self):
+        assert (ROOT / "docs" / "catalogue.md").read_text("utf-8") == self.make.text(), "run docs/make_catalogue.py"
+
+    def test_the_pictures_are_up_to_date(self):
+        made = dict(self.make.pictures())
+        folder = ROOT / "docs" / "catalogue"
+        assert {path.stem for path in folder.iterdir()} == set(made), "run docs/make_catalogue.py"
+        for name, picture in made.items():
+            there = cv2.imread(str(folder / f"{name}.jpg"))[..., ::-1].astype(float)
+            wanted = np.asarray(picture, dtype=float)
+            assert there.shape == wanted.shape, name
+            # JPEG; of other noise or other draws the mean differs by 10 and more.
+            assert np.abs(cv2.blur(there, (5, 5)) - cv2.blur(wanted, (5, 5))).mean() < 5, name
+
+    def test_every_op_has_a_picture_and_every_link_leads_somewhere(self):
+        page = (ROOT / "docs" / "catalogue.md").read_text("utf-8")
+        links = re.findall(r"\]\((catalogue/[^)]*)\)", page)
+        assert all((ROOT / "docs" / link).is_file() for link in links)
+        choices = {"OneOf", "SomeOf", "Sometimes", "Apply"}  # what they do depends on what they are given
+        pictured = {Path(link).stem for link in links}
+        ours = {name for name in registry.builtin_names() if issubclass(registry.find_op(name), Op)}
+        assert {name for name in ours if not issubclass(registry.find_op(name), Choice)} - choices <= pictured

@@ -1,0 +1,116 @@
+"""The catalogue, described: what there is, what it takes, and what becomes of what is labelled."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kaleidoscope import registry
+from kaleidoscope.errors import KaleidoscopeError, RecipeError
+from kaleidoscope.ops.base import Op, Part
+from kaleidoscope.randomness import stream
+from kaleidoscope.record import Frame
+
+#: Fields of ops that cannot be made without any.
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "CenterCrop": {"height": 120, "width": 120},
+    "RandomCrop": {"height": 120, "width": 120},
+    "Resize": {"height": 60, "width": 160},
+    "Tile": {"row": 0, "col": 1, "rows": 2, "cols": 2},
+}
+#: Frames that are asked for, by what they are called.
+_CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA", 7: "any number"}
+_SIDE = 200
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One op or combinator, as the catalogue shows it.
+
+    Parameters
+    ----------
+    name : str
+    family : str
+        What the family is called, in a few words.
+    summary : str
+        One sentence.
+    parameters : tuple of (str, str)
+        Names and defaults, as Python writes them; ``required`` where there is none.
+    channels : str
+        What images it takes; empty for a combinator.
+    targets : str
+        What becomes of masks and objects; empty for a combinator.
+    """
+
+    name: str
+    family: str
+    summary: str
+    parameters: tuple[tuple[str, str], ...]
+    channels: str = ""
+    targets: str = ""
+
+
+def entries() -> list[Entry]:
+    """Return the whole catalogue: by family in the table's order, third parties' last."""
+    names = [*registry.builtin_names(), *(n for n in registry.op_names() if n not in registry.builtin_names())]
+    return [_entry(name) for name in names]
+
+
+def example(name: str) -> Part | None:
+    """Return an op or combinator as it is by default, or with what it needs; None if that is not known."""
+    kind = registry.find_op(name)
+    try:
+        made: Part = kind(**_EXAMPLES.get(name, {}))
+    except (TypeError, RecipeError):
+        return None
+    return made
+
+
+def _entry(name: str) -> Entry:
+    kind = registry.find_op(name)
+    one = example(name)
+    family = (inspect.getdoc(importlib.import_module(kind.__module__)) or "").partition("\n")[0].rstrip(".")
+    summary = (inspect.getdoc(kind) or "").partition("\n")[0]
+    known = one if isinstance(one, Op) and not getattr(one, "parts", None) else None
+    return Entry(
+        name,
+        family.partition(":")[0],
+        summary,
+        tuple(_parameters(kind)),
+        _channels(known) if known else "",
+        _targets(known) if known else "",
+    )
+
+
+def _parameters(kind: type[Part]) -> Iterator[tuple[str, str]]:
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if parameter.kind in stars:
+            yield stars[parameter.kind] + name, ""
+        else:
+            yield name, "required" if parameter.default is parameter.empty else repr(parameter.default)
+
+
+def _channels(op: Op) -> str:
+    able = [what for channels, what in _CHANNELS.items() if _takes(op, channels)]
+    return "any number" if able == [*_CHANNELS.values()] else ", ".join(able)
+
+
+def _takes(op: Op, channels: int) -> bool:
+    for dtype in ("uint8", "float32"):
+        frame = Frame(_SIDE, _SIDE, channels, dtype)
+        try:
+            op.out_frame(frame, op.sample_params(stream(0, "", ""), frame))
+        except KaleidoscopeError:
+            continue
+        return True
+    return False
+
+
+def _targets(op: Op) -> str:
+    if op.moves_pixels:
+        return "move with the pixels"
+    return "stay as they are"
