@@ -5,7 +5,8 @@
     python tests/benchmarks/compare.py --install            # the peers' environments, in .venv-bench/
     python tests/benchmarks/compare.py --job A --rounds 5 --json out.json
 
-Job A makes the 64 variants of 512 x 512 JPEGs, job B versions of 12-megapixel JPEGs of 256 pixels on the short side.
+Job A makes the 64 variants of 512 x 512 JPEGs, job B versions of 12-megapixel JPEGs of 256 pixels on the short side,
+job C four variants of 1920 x 1080 JPEGs with boxes, job D four of 16-bit grey 1024 x 1024 PNGs with masks.
 Rounds are A B C A B C: what slows the machine for a minute slows neighbours alike. What is in a time, and what not:
 ``peers/timing.py``. How the peers are set up: their scripts in ``peers/``.
 """
@@ -31,14 +32,14 @@ from race import Run, run
 from table import busy, rate, table, versions
 
 #: Images that take a good contender a few seconds on two cores.
-IMAGES = {"A": 64, "B": 256}
+IMAGES = {"A": 64, "B": 256, "C": 64, "D": 64}
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--job", choices=("A", "B"), default="A")
+    parser.add_argument("--job", choices=("A", "B", "C", "D"), default="A")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, help=f"default: {IMAGES}")
     parser.add_argument("--workers", type=int, default=machine.describe()["cores"], help="default: all cores")

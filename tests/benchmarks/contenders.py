@@ -58,13 +58,19 @@ _OPENCV = "opencv-python-headless==4.14.0.94"
 _OPENCV_4 = {"environment": "opencv4", "requirements": (_OPENCV, "numpy")}
 _RAY = {"environment": "ray", "requirements": ("ray[data]==2.60.0", _OPENCV)}
 
+_WRITE = "kaleidoscope_write.py"
+
 OURS, ONE_THREAD, CEILING = "kaleidoscope", "kaleidoscope-one-thread", "ceiling"
 CONTENDERS = (
-    Contender(OURS, "Kaleidoscope, threads", "kaleidoscope_write.py", "threads"),
-    Contender(ONE_THREAD, "Kaleidoscope, one thread", "kaleidoscope_write.py", "one-thread"),
-    Contender("kaleidoscope-cluster-1", "Kaleidoscope, cluster, one process", "kaleidoscope_write.py", "cluster-1"),
+    Contender(OURS, "Kaleidoscope, threads", _WRITE, "threads", "ABCD"),
+    Contender(ONE_THREAD, "Kaleidoscope, one thread", _WRITE, "one-thread", "ABCD"),
+    Contender("kaleidoscope-cluster-1", "Kaleidoscope, cluster, one process", _WRITE, "cluster-1"),
     Contender(
-        "kaleidoscope-cluster-2", "Kaleidoscope, cluster, a process a core", "kaleidoscope_write.py", "cluster-2"
+        "kaleidoscope-cluster-2",
+        "Kaleidoscope, cluster, a process a core",
+        "kaleidoscope_write.py",
+        "cluster-2",
+        "ABCD",
     ),
     Contender("script", "OpenCV script, pool", "opencv_script.py", "plain"),
     Contender("script-shared", "OpenCV script, pool, prefixes shared", "opencv_script.py", "shared", "A"),
@@ -77,6 +83,7 @@ CONTENDERS = (
         "albumentations",
         "Albumentations, pool",
         "albumentations_pool.py",
+        jobs="ABCD",
         environment="albumentations",
         requirements=("albumentations==2.0.8", _OPENCV),
     ),

@@ -113,7 +113,11 @@ def run(contender: Contender, job: str, inputs: Path, outputs: Path, workers: in
         line = _figures(said)
         if line is None:
             return Run(error=complained.strip()[-1000:] or f"exit code {process.returncode}, and nothing said")
-        sizes = [path.stat().st_size for path in outputs.rglob("*.jpg")]
+        found = [path for kind in ("*.jpg", "*.png") for path in outputs.rglob(kind)]
+        masks = [path for path in found if path.suffixes[-2:] == [".mask", ".png"]]
+        sizes = [path.stat().st_size for path in found if path not in masks]
+        if job == "D" and len(masks) != len(sizes):
+            return Run(error=f"{len(masks)} masks of {len(sizes)} outputs")
         if len(sizes) != line["outputs"]:
             return Run(error=f"{line['outputs']} outputs reported, {len(sizes)} found")
         memory = max(0, watch.most - line["memory"])

@@ -29,6 +29,8 @@ def modules(monkeypatch):
     [
         ("A", ["kaleidoscope", "script", "script-shared", "ceiling"], 2 * 64),
         ("B", ["kaleidoscope", "script-scaled", "ceiling"], 2),
+        ("C", ["kaleidoscope"], 8),
+        ("D", ["kaleidoscope"], 8),
     ],
 )
 def test_each_contender_makes_all_outputs_and_has_a_row(tmp_path, job, contenders, outputs):
@@ -39,7 +41,8 @@ def test_each_contender_makes_all_outputs_and_has_a_row(tmp_path, job, contender
         assert run["outputs"] == outputs, name
         assert run["seconds"] > 0, name
     weights = {name: run["bytes"] for name, [run] in told["runs"].items()}
-    assert weights["ceiling"] == weights["kaleidoscope"], "the ceiling writes Kaleidoscope's pixels"
+    if "ceiling" in weights:
+        assert weights["ceiling"] == weights["kaleidoscope"], "the ceiling writes Kaleidoscope's pixels"
     for name, weight in weights.items():
         assert 0.8 < weight / weights["kaleidoscope"] < 1.25, f"{name} does less work, or more: other pixels to encode"
     rows = [line for line in printed.splitlines() if line.startswith("| ")]

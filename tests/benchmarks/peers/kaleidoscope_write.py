@@ -9,16 +9,25 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from timing import QUALITY, SMALL_HEIGHT, SMALL_WIDTH, Clock, Task, report, task
+from timing import DRAWN, QUALITY, SMALL_HEIGHT, SMALL_WIDTH, Clock, Task, report, task
 
 import kaleidoscope as ks
 from kaleidoscope import ops
+from kaleidoscope.targets import Targets
 
 
 def recipe(job: str) -> Any:
     """Return the ops of a job."""
     if job == "B":
         return ops.Resize(height=SMALL_HEIGHT, width=SMALL_WIDTH, area_for_downscale="image")
+    flip = ops.Sometimes(ops.HorizontalFlip())
+    if job == "C":
+        move = ops.Affine(scale=(0.8, 1.2), rotate=(-10, 10), translate_percent=(-0.1, 0.1))
+        colours = (ops.RandomBrightnessContrast(), ops.HueSaturationValue(), ops.GaussNoise(std_range=(0.02, 0.05)))
+        return ops.Repeat(ops.Sequential(flip, move, *colours), DRAWN)
+    if job == "D":
+        move = ops.Affine(scale=(0.9, 1.1), rotate=(-10, 10))
+        return ops.Repeat(ops.Sequential(flip, move, ops.RandomBrightnessContrast(), ops.GaussianBlur()), DRAWN)
     return [
         ops.HorizontalFlip(),
         ops.Rotate(limit=15),
@@ -29,10 +38,19 @@ def recipe(job: str) -> Any:
     ]
 
 
+def as_targets(boxes: list[list[int]]) -> Targets:
+    """Return the objects of an image."""
+    return Targets(boxes=[box[:4] for box in boxes], classes=[box[4] for box in boxes])
+
+
 def write(given: Task, threads: int | None = None) -> int:
     """Write all variants; return how many."""
-    views = ks.augment(ks.read_images(given.inputs), recipe(given.job), seed=7)
-    run = views.write(given.outputs, format="jpg", quality=QUALITY)
+    labels = ks.labels.Masks(given.masks) if given.job == "D" else None
+    images = ks.read_images(given.inputs, labels=labels)
+    if given.job == "C":
+        images = images.with_targets({key: as_targets(boxes) for key, boxes in given.boxes.items()})
+    views = ks.augment(images, recipe(given.job), seed=7)
+    run = views.write(given.outputs, format="png" if given.job == "D" else "jpg", quality=QUALITY)
     return int(run.compute(**({"num_workers": threads} if threads else {})).outputs)
 
 

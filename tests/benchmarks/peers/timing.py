@@ -29,7 +29,8 @@ class Task:
     Parameters
     ----------
     job : str
-        ``A``: the 64 variants of each image; ``B``: one small version of each.
+        ``A``: the 64 variants of each image; ``B``: one small version of each; ``C``, ``D``: four drawn variants of
+        each, with its boxes, or its mask.
     inputs, outputs : str
         Folders: of JPEGs, and an empty one.
     workers : int
@@ -47,12 +48,24 @@ class Task:
     @property
     def paths(self) -> list[str]:
         """The input files, in order."""
-        return sorted(str(path) for path in Path(self.inputs).glob("*.jpg"))
+        return sorted(str(path) for path in Path(self.inputs).iterdir())
+
+    @property
+    def boxes(self) -> dict[str, list[list[int]]]:
+        """The objects of job C by the name of their image: x1, y1, x2, y2, class."""
+        return json.loads((Path(self.inputs).parent / "boxes.json").read_text("utf-8"))
+
+    @property
+    def masks(self) -> str:
+        """The folder of job D's masks, called like their images."""
+        return f"{Path(self.inputs).parent}/masks"
 
 
 #: Outputs of job B: 4000 x 3000 pixels to 256 on the short side.
 SMALL_WIDTH, SMALL_HEIGHT = 341, 256
 QUALITY = 95
+#: Variants of each image in jobs C and D.
+DRAWN = 4
 
 
 def task() -> Task:
