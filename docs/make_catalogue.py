@@ -36,12 +36,12 @@ def photograph() -> tuple[np.ndarray, Targets]:
     """Return a cat, shape (200, 300, 3), and what is labelled in it: its face, its nose's outline, its eyes."""
     with Image.open(samples.folder() / "chelsea.jpg") as image:
         pixels = np.asarray(image.convert("RGB").resize((300, 200), Image.Resampling.LANCZOS))
-    nose = [(139, 112), (153, 112), (146, 124)]
+    nose = [(158, 161), (186, 161), (172, 177)]
     return pixels, Targets(
-        boxes=[(64, 18, 230, 178), (139, 112, 153, 124)],
+        boxes=[(58, 12, 236, 188), (158, 161, 186, 177)],
         classes=["face", "nose"],
         polygons=[None, nose],
-        keypoints=[[(114, 85), (177, 76)], []],
+        keypoints=[[(114, 76), (211, 87)], []],
     )
 
 
@@ -86,7 +86,7 @@ def text() -> str:
         "Every op and combinator, as `kaleidoscope ops` lists them and `kaleidoscope ops NAME` describes each. Names",
         "and parameters are those of Albumentations where the op exists there. No op has a `p`: `Sometimes` draws.",
         "",
-        "The pictures show what each makes of this photograph by default, in two draws.",
+        "The pictures show what each makes of this photograph by default, or as is said below them, in two draws.",
         "",
         f"![The photograph]({PICTURES}/photograph.jpg)",
         "",
@@ -106,7 +106,10 @@ def _lines(entry: Entry) -> Iterator[str]:
     yield entry.summary
     if entry.targets:
         yield ""
-        yield f"![{entry.name}]({PICTURES}/{entry.name}.jpg)"
+        yield f"![{entry.shown}]({PICTURES}/{entry.name}.jpg)"
+        if not entry.shown.endswith("()"):
+            yield ""
+            yield f"Shown: `{entry.shown}`"
     yield ""
     if entry.parameters:
         yield "| parameter | default |"

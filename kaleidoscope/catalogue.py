@@ -14,8 +14,10 @@ from kaleidoscope.ops.base import Op, Part
 from kaleidoscope.randomness import stream
 from kaleidoscope.record import Frame
 
-#: Fields of ops that cannot be made without any.
+#: Fields of ops that cannot be made without any, or change nothing by default.
 _EXAMPLES: dict[str, dict[str, Any]] = {
+    "Affine": {"scale": (0.8, 1.2), "rotate": (-20, 20), "shear": (-10, 10)},
+    "Pad": {"padding": 20},
     "CenterCrop": {"height": 120, "width": 120},
     "RandomCrop": {"height": 120, "width": 120},
     "Resize": {"height": 60, "width": 160},
@@ -43,6 +45,8 @@ class Entry:
         What images it takes; empty for a combinator.
     targets : str
         What becomes of masks and objects; empty for a combinator.
+    shown : str
+        How its picture was made; empty for a combinator.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Entry:
     parameters: tuple[tuple[str, str], ...]
     channels: str = ""
     targets: str = ""
+    shown: str = ""
 
 
 def entries() -> list[Entry]:
@@ -82,6 +87,7 @@ def _entry(name: str) -> Entry:
         tuple(_parameters(kind)),
         _channels(known) if known else "",
         _targets(known) if known else "",
+        repr(known) if known else "",
     )
 
 
