@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import psutil
-from dask.bag import Bag, from_sequence
 from dask.bag.core import reify
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
@@ -19,10 +16,11 @@ from dask.utils import format_bytes
 
 from kaleidoscope import settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.bag import ImageBag, StreamingBag, adopted, decoded_bytes, packs_for, read_images
+from kaleidoscope.bag import ImageBag, StreamingBag, as_source, decoded_bytes, packs_for
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
+from kaleidoscope.estimate import Estimate, Prices
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
@@ -31,6 +29,9 @@ from kaleidoscope.record import ImageRecord
 from kaleidoscope.sources import Listing, Url
 from kaleidoscope.tree import grow
 from kaleidoscope.writing import WriteRun
+
+if TYPE_CHECKING:
+    from dask.bag import Bag
 
 
 class AugmentedBag(StreamingBag):
@@ -188,6 +189,45 @@ class AugmentedBag(StreamingBag):
             found = bag.take(n, npartitions=partitions, warn=False)
         return [as_record(item, self.augmentation.root, self.augmentation.storage_options) for item in found]
 
+    def estimate(
+        self,
+        url: Url,
+        *,
+        images: int | None = None,
+        probe: bool = False,
+        prices: Prices | None = None,
+        **write_options: Any,
+    ) -> Estimate:
+        """Return what a write of every variant would come to: outputs, bytes, time, and requests and their price.
+
+        A few images are made, on the active client or else here, from the smallest file to the largest. Nothing is
+        written. What is in the target already is left out, as a write would leave it.
+
+        Parameters
+        ----------
+        url : str or path
+            The target.
+        images : int, optional
+            How many are made; by default two for each thread, at least 4 and at most 32.
+        probe : bool
+            Ask the target how long it takes to answer, and reckon with it.
+        prices : kaleidoscope.estimate.Prices, optional
+            What an object store takes; by default those of Amazon S3 on the day that they say.
+        **write_options
+            As for `write`.
+
+        Returns
+        -------
+        Estimate
+            The disk's own time is not in it.
+
+        Raises
+        ------
+        RecipeError
+            As `write`, and if `images` is no whole number of at least 1.
+        """
+        return self.write(url, **write_options).estimate(images=images, probe=probe, prices=prices)
+
     def write(
         self,
         url: Url,
@@ -319,41 +359,13 @@ def augment(
     max_pixels = settings.value("max-pixels")
     job = Job(make_plan(grow(as_recipe(ops))), seed, on_error=on_error, max_pixels=max_pixels)
     options = getattr(getattr(dataset, "listing", None), "storage_options", {})
-    views = _augmented(_as_source(dataset), Augmentation(job, None, options))
-    return views if to is None else views.write(to, **write_options)
-
-
-def _as_source(dataset: Any) -> ImageBag | Bag:
-    """Return anything that `augment` takes as a bag."""
     if isinstance(dataset, AugmentedBag):
         raise RecipeError(
             "these are variants already, and several of them have the same key: put all ops into one recipe, such as "
             "Sequential(PowerSet(...), Repeat(...))"
         )
-    if isinstance(dataset, Bag):
-        bag: Bag = adopted(dataset)
-        return bag
-    if isinstance(dataset, str | os.PathLike):
-        return read_images(dataset)
-    if isinstance(dataset, np.ndarray) and dataset.ndim != 4:
-        raise RecipeError(
-            f"expected images, got one array of shape {dataset.shape}: pass a list of arrays, each of shape (H, W) or "
-            "(H, W, C), or one of shape (N, H, W, C)"
-        )
-    if not isinstance(dataset, Iterable) or isinstance(dataset, Mapping):
-        raise RecipeError(f"expected images, got {dataset!r} ({type(dataset).__name__})")
-    items = list(dataset)
-    if not items:
-        raise RecipeError("expected images, got none")
-    if all(isinstance(item, str | os.PathLike) for item in items):
-        return read_images(items)
-    named = [(f"{i:06d}", item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items)]
-    records = [as_record(item, None, {}) for item in named]
-    twice = [key for key, times in Counter(record.key for record in records).items() if times > 1]
-    if twice:
-        raise RecipeError(f"two images have the key {twice[0]!r}: give each its own")
-    in_memory: Bag = adopted(from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1))))
-    return in_memory
+    views = _augmented(as_source(dataset), Augmentation(job, None, options))
+    return views if to is None else views.write(to, **write_options)
 
 
 def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any
 
-from dask.bag import Bag
+import numpy as np
+from dask.bag import Bag, from_sequence
 from dask.bag.core import Item
 from dask.base import dont_optimize, replace_name_in_key, tokenize
 from dask.context import globalmethod
@@ -21,6 +23,7 @@ from kaleidoscope.errors import RecipeError
 from kaleidoscope.labels import Masks
 from kaleidoscope.labels.table import Several, labels_of, masks_in
 from kaleidoscope.optimize import layer_of, optimize
+from kaleidoscope.read import as_record
 from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Labels
@@ -315,3 +318,31 @@ def decoded_bytes(entry: Entry, masks: int = 0) -> int:
     """Guess the bytes of an image's pixels from those of its file, and of its masks: each a channel more."""
     pixels = _UNKNOWN_BYTES if entry.size is None else entry.size * _INFLATION.get(extension(entry.key), 1)
     return pixels * (3 + masks) // 3
+
+
+def as_source(dataset: Any) -> ImageBag | Bag:
+    """Return anything that `augment` takes as a bag."""
+    if isinstance(dataset, Bag):
+        bag: Bag = adopted(dataset)
+        return bag
+    if isinstance(dataset, str | os.PathLike):
+        return read_images(dataset)
+    if isinstance(dataset, np.ndarray) and dataset.ndim != 4:
+        raise RecipeError(
+            f"expected images, got one array of shape {dataset.shape}: pass a list of arrays, each of shape (H, W) or "
+            "(H, W, C), or one of shape (N, H, W, C)"
+        )
+    if not isinstance(dataset, Iterable) or isinstance(dataset, Mapping):
+        raise RecipeError(f"expected images, got {dataset!r} ({type(dataset).__name__})")
+    items = list(dataset)
+    if not items:
+        raise RecipeError("expected images, got none")
+    if all(isinstance(item, str | os.PathLike) for item in items):
+        return read_images(items)
+    named = [(f"{i:06d}", item) if isinstance(item, np.ndarray) else item for i, item in enumerate(items)]
+    records = [as_record(item, None, {}) for item in named]
+    twice = [key for key, times in Counter(record.key for record in records).items() if times > 1]
+    if twice:
+        raise RecipeError(f"two images have the key {twice[0]!r}: give each its own")
+    in_memory: Bag = adopted(from_sequence(records, npartitions=min(len(records), 4 * (os.cpu_count() or 1))))
+    return in_memory

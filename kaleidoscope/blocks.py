@@ -228,7 +228,7 @@ def _write_block(
     with WriteBehind(run.store, run.writes_at_once) as writer:
         for entry, wanted in block.entries:
             one = ImageOutputs(run.job, entry, backend, writer, go_on)
-            rows += one.rows(wanted, carried.get(entry.key) or _record_of(entry, labels, packed))
+            rows += one.rows(wanted, carried.get(entry.key) or record_of(entry, labels, packed.storage_options))
     totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
     if block.retry_only and totals.outputs == 0:
         return totals  # it failed before and it failed again: the rows that say so are there
@@ -242,7 +242,7 @@ def _write_block(
     return totals
 
 
-def _record_of(entry: Entry, labels: Labels | None, packed: PackedBlocks) -> ImageRecord:
+def record_of(entry: Entry, labels: Labels | None, storage_options: Mapping[str, Any]) -> ImageRecord:
     """Return the record of an image that lies at a URL."""
-    source = Source(entry.url, entry.size, entry.etag, packed.storage_options)
+    source = Source(entry.url, entry.size, entry.etag, storage_options)
     return ImageRecord(entry.key, source=source, labels=labels)

@@ -94,6 +94,35 @@ def augment(source: str, target: str, **options: Any) -> None:
     sys.exit(1 if report.failed else 0)
 
 
+@cli.command(short_help="Say what augmenting would come to.")
+@click.argument("source")
+@click.argument("target")
+@_recipe
+@_functions
+@_seed
+@_masks
+@_mask_suffix
+@click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
+@click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
+@click.option("--images", "-n", type=int, help="How many are made to find out.")
+@click.option("--probe", is_flag=True, help="Ask the target how long it takes to answer.")
+@_scheduler
+@_as_json
+def estimate(source: str, target: str, **options: Any) -> None:
+    """Say what augmenting the images in SOURCE to TARGET would come to; some are made, and nothing is written."""
+    from dataclasses import asdict
+
+    import kaleidoscope as ks
+
+    recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
+    images = _images(source, options["masks"], options["mask_suffix"])
+    views = ks.augment(images, recipe, seed=options["seed"])
+    written = {name: options[name] for name in ("format", "quality")}
+    with _cluster(options["scheduler"]):
+        found = views.estimate(target, images=options["images"], probe=options["probe"], **written)
+    click.echo(json.dumps(asdict(found)) if options["as_json"] else found)
+
+
 @cli.command(short_help="Show the variants a recipe makes.")
 @_recipe
 @_functions

@@ -7,7 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,10 +25,11 @@ from kaleidoscope.sources import Entry
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
 from kaleidoscope.walk import Outcome, as_failure, walk
-from kaleidoscope.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from kaleidoscope.storage import Buffer
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,13 @@ class _Written:
     masks: Mapping[str, bytes] = field(default_factory=dict)
 
 
+class Writer(Protocol):
+    """Takes objects by name."""
+
+    def write(self, name: str, data: Buffer, /) -> None:
+        """Write an object, now or soon."""
+
+
 @dataclass(frozen=True)
 class ImageOutputs:
     """One image on its way from its bytes to its rows.
@@ -58,8 +66,8 @@ class ImageOutputs:
         As it was listed.
     backend : Cv2Backend
         Applies the ops, and counts.
-    writer : WriteBehind
-        Takes what is to be written.
+    writer : Writer
+        Takes what is to be written, such as a `WriteBehind`.
     go_on : callable
         Called before each output; raises if the run was given up.
     """
@@ -67,7 +75,7 @@ class ImageOutputs:
     job: Job
     entry: Entry
     backend: Cv2Backend
-    writer: WriteBehind
+    writer: Writer
     go_on: Callable[[], None]
     told: set[str | None] = field(default_factory=set, compare=False)
     #: What was written down last: variants that differ in colour share their targets.

@@ -7,6 +7,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,16 @@ import dask
 from dask._task_spec import List, Task, TaskRef
 from dask.bag import Bag
 from dask.base import DaskMethodsMixin, dont_optimize
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import at_work, settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, write_blocks
+from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, record_of, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, predict, spread
 from kaleidoscope.following import Advance, active_client, follow, thread_count
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
 MAX_BLOCKS_PER_TASK = 64
+#: Images that an estimate makes at most.
+_MEASURED = 32
 #: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
 _TASKS_PER_THREAD = 8
 
@@ -69,6 +73,7 @@ class _Planned:
     report: str
     blocks: list[Key]
     outputs: int
+    images: _Images
 
 
 class WriteRun(DaskMethodsMixin):
@@ -112,6 +117,44 @@ class WriteRun(DaskMethodsMixin):
     def left(self) -> int:
         """How many outputs computing it now would write; 0 once everything is there."""
         return self._planned().outputs
+
+    def estimate(self, *, images: int | None = None, probe: bool = False, prices: Prices | None = None) -> Estimate:
+        """Return what computing it now would come to; see `AugmentedBag.estimate`."""
+        if images is not None and (type(images) is not int or images < 1):
+            raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
+        planned, job, threads = self._planned(), self.augmentation.job, thread_count()
+        todo = [one for block in planned.work.blocks for one in block.entries]
+        few = spread(todo, [entry.size for entry, _ in todo], images or min(max(4, 2 * threads), _MEASURED))
+        records = self._records([entry for entry, _ in few], planned.images)
+        measured = [
+            partial(measure, job, entry, wanted, record) for (entry, wanted), record in zip(few, records, strict=True)
+        ]
+        tasks = [delayed(one, pure=False)() for one in measured]
+        if probe:
+            tasks.append(delayed(partial(answering, self.store), pure=False)())
+        found = dask.compute(*tasks)
+        work = ToDo(
+            inputs=len(todo),
+            outputs=planned.outputs,
+            skipped=planned.work.there,
+            blocks=len(planned.work.blocks),
+            threads=threads,
+            from_store=any("://" in entry.url for entry, _ in few),
+            writes_at_once=settings.value("writes-at-once"),
+        )
+        return predict(self.store, found[: len(few)], work, found[-1] if probe else None, prices)
+
+    def _records(self, entries: Sequence[Entry], images: _Images) -> list[ImageRecord]:
+        """Return the records of some images; those that lie at no URL are asked of the bag."""
+        carried: dict[str, ImageRecord] = {}
+        if isinstance(self.source, Bag):
+            wanted = {images.carried[entry.key] for entry in entries if entry.key in images.carried}
+            places = [place for place, key in enumerate(self.source.__dask_keys__()) if key in wanted]
+            parts = self.source.to_delayed()
+            for items in dask.compute(*(parts[place] for place in places)):
+                found = (as_record(item, self.augmentation.root, {}) for item in items)
+                carried |= {record.key: record for record in found}
+        return [carried.get(entry.key) or record_of(entry, images.labels, images.storage_options) for entry in entries]
 
     def compute(self, *, progress: bool | None = None, **kwargs: Any) -> Report:
         """Write what is left to write, and wait for it.
@@ -220,7 +263,7 @@ class WriteRun(DaskMethodsMixin):
             report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), len(images.entries), work.there
         )
         graph = self._graph(report, tasks, below=bool(images.carried))
-        return _Planned(run_id, work, graph, report, block_keys, outputs)
+        return _Planned(run_id, work, graph, report, block_keys, outputs, images)
 
     def _graph(self, name: str, tasks: Mapping[Key, Task], *, below: bool) -> HighLevelGraph:
         """Put the run's tasks on top of those that make the images, if there are any."""

@@ -37,7 +37,7 @@ RANKS = [
         "blocks",
         "augmentation",
     ),
-    ("estimate", "display"),
+    ("display", "estimate"),
     ("optimize", "tables", "report", "following", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "catalogue", "cli", "service"),
