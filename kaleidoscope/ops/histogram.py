@@ -29,7 +29,8 @@ class CLAHE(Op):
     """Equalize the lightness tile by tile, its contrast limited by a draw from a range.
 
     Contrast limited adaptive histogram equalization (K. Zuiderveld, "Graphics Gems IV", 1994; OpenCV's ``CLAHE``): of
-    grey images the pixels, of RGB and RGBA the L of CIE L*a*b*. ``uint16`` and ``float32`` have an L of 16 bits.
+    grey images the pixels, of RGB and RGBA the L of CIE L*a*b*. ``uint16`` and ``float32`` gain what their nearest
+    of 256 steps of L gain.
 
     Parameters
     ----------
@@ -88,24 +89,34 @@ class CLAHE(Op):
         """Fill `out` with `src`, shape (H, W, 1), (H, W, 3) or (H, W, 4), its tones spread."""
         rows, columns = self.tile_grid_size
         clahe = cv2.createCLAHE(params["clip_limit"], (columns, rows))  # of its own: it keeps what it computes
-        if src.shape[2] == GREY:
-            made = clahe.apply(_whole_numbers(src)[..., 0])
-            _as_before(made[..., np.newaxis], out)
-            return
-        lab = cv2.cvtColor(_as_lab_takes_it(src), cv2.COLOR_RGB2LAB)
-        lightness = cv2.extractChannel(lab, 0)
-        if lab.dtype == np.uint8:
-            lab = cv2.insertChannel(clahe.apply(lightness), lab, 0)
+        if src.dtype == np.uint8:
+            if src.shape[2] == GREY:
+                out[..., 0] = clahe.apply(np.ascontiguousarray(src[..., 0]))
+                return
+            lab = cv2.cvtColor(np.ascontiguousarray(src), cv2.COLOR_RGB2LAB)
+            lab = cv2.insertChannel(clahe.apply(cv2.extractChannel(lab, 0)), lab, 0)
             into(out, cv2.cvtColor(lab, cv2.COLOR_LAB2RGB, dst=out, dstCn=src.shape[2]))
         else:
-            made = clahe.apply(np.rint(lightness * (65535 / 100)).astype(np.uint16))
-            lab = cv2.insertChannel(made * np.float32(100 / 65535), lab, 0)
-            pixels = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-            np.clip(pixels, 0, 1, out=pixels)
-            if out.dtype == np.uint16:
-                pixels = np.rint(pixels * np.float32(65535))
-            out[..., :RGB] = pixels
+            most = np.float32(max_value_of(src))
+            pixels = src / most
+            if src.shape[2] == GREY:
+                pixels[..., 0] = _by_steps(clahe, pixels[..., 0], 1.0)
+            else:
+                lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+                lab = cv2.insertChannel(_by_steps(clahe, cv2.extractChannel(lab, 0), 100.0), lab, 0)
+                pixels = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
+            out[..., :RGB] = pixels if src.dtype == np.float32 else np.rint(pixels * most)
         keep_alpha(src, out)
+
+
+def _by_steps(clahe: cv2.CLAHE, lightness: NDArray[Any], most: float) -> NDArray[Any]:
+    """Return lightness in [0, most] plus what becomes of it in 256 steps.
+
+    OpenCV's CLAHE of 16 bits counts 65,536 of them, of which a tile has next to none twice: it limits nothing.
+    """
+    steps = np.rint(lightness * np.float32(255 / most)).astype(np.uint8)
+    gain = np.subtract(clahe.apply(steps), steps, dtype=np.float32) * np.float32(most / 255)
+    return np.asarray(np.clip(lightness + gain, 0, most))
 
 
 @op
@@ -339,10 +350,3 @@ def _as_before(pixels: NDArray[Any], out: NDArray[Any]) -> None:
         np.clip(out, 0, 1, out=out)  # 65535 times the float nearest to 1 / 65535 may be more than 1
     else:
         np.copyto(out, pixels)
-
-
-def _as_lab_takes_it(src: NDArray[Any]) -> NDArray[Any]:
-    """Return the pixels as ``uint8`` or ``float32``, contiguous: OpenCV has no L*a*b* of ``uint16``."""
-    if src.dtype == np.uint16:
-        return np.asarray(src * np.float32(1 / 65535))
-    return np.ascontiguousarray(src)
