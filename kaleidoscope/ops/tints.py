@@ -44,6 +44,9 @@ class ColorJitter(Op):
     each clipped to the range of the dtype (the steps of torchvision's ``ColorJitter``); luma is
     ``0.299 R + 0.587 G + 0.114 B``. Grey, RGB and RGBA; on grey brightness and contrast only.
 
+    Each step rounds to the nearest. Albumentations cuts fractions off at brightness and contrast, and so comes out up
+    to a level darker a step, which turning the hue can make more of where it is dark (0.8 levels on average).
+
     Parameters
     ----------
     brightness : float or (float, float), factors of at least 0
