@@ -38,7 +38,7 @@ def test_blur_is_the_formula_of_the_docstring(make_pixels, run, dtype, shape, si
 @pytest.mark.parametrize("sigma", [2.2, 3.0, 5.0])
 def test_at_half_size_it_is_the_formula_within_two_levels(photograph, run, shape, sigma):
     src = photograph[: shape[0], : shape[1], np.arange(shape[2]) % 3].copy()
-    params = {"sigma": sigma, "ksize": blur._ksize(sigma)}
+    params = {"sigma": sigma, "ksize": blur.size_of(sigma)}
     errors = np.abs(run(ops.GaussianBlur(), src, params) - blur_reference(src, **params))
     assert errors.max() <= 2, "at the border, too"
     assert errors.mean() <= 0.35, "rounding alone is 0.25"
