@@ -121,6 +121,9 @@ class Defocus(Op):
     border the image is mirrored about its outermost pixels (``reflect_101``). Any dtype and number of channels, alpha
     included: its edges move with the picture's.
 
+    Areas of one colour stay. In Albumentations 2.0.8 discs of a radius of 8 or more brighten the image by up to 1.3
+    percent: their rim, smoothed in an array that ends at it, adds up to more than 1.
+
     Hendrycks and Dietterich, 2019, "Benchmarking neural network robustness to common corruptions and perturbations",
     arXiv:1903.12261.
 

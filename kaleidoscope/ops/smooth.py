@@ -206,13 +206,14 @@ class UpDownSampling(Op):
         if isinstance(given, Mapping) and set(given) <= {"downscale", "upscale"}:
             given = (given.get("downscale", "area"), given.get("upscale", "linear"))
         known: dict[Any, str] = {name: name for name in fields.INTERPOLATIONS} | dict(enumerate(fields.INTERPOLATIONS))
-        if not isinstance(given, list | tuple) or len(given) != 2 or not all(way in known for way in given):
+        ways = given if isinstance(given, list | tuple) and len(given) == 2 else (None, None)
+        if not all(isinstance(way, str | int) and not isinstance(way, bool) and way in known for way in ways):
             expected = (
                 f"a mapping with the keys 'downscale' and 'upscale', or a pair of them, each one of "
                 f"{', '.join(map(repr, fields.INTERPOLATIONS))}"
             )
             raise fields.refuse(self, "interpolation_pair", self.interpolation_pair, expected)
-        fields.set_field(self, "interpolation_pair", tuple(known[way] for way in given))
+        fields.set_field(self, "interpolation_pair", tuple(known[way] for way in ways))
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``scale``."""
