@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
@@ -113,17 +114,27 @@ def mean_over(src: NDArray[Any], offsets: Iterable[Offset], out: NDArray[Any]) -
     keep_range(src, out)
 
 
+#: A box filter takes as long as so many additions.
+_BOX = 8
+
+
 def _runs(places: list[Offset]) -> list[tuple[int, int, int]]:
     """Return neighbours in a row together: how far across and down the first is, and how many there are.
 
+    Runs of a length that is not worth a box filter are returned pixel by pixel.
+
     Examples
     --------
-    >>> _runs([(0, -1), (-1, 0), (0, 0), (1, 0), (0, 1)])
-    [(0, -1, 1), (-1, 0, 3), (0, 1, 1)]
+    >>> _runs([(0, -1), *((across, 0) for across in range(-4, 5)), (0, 1), (1, 1)])
+    [(0, -1, 1), (-4, 0, 9), (0, 1, 1), (1, 1, 1)]
     """
     numbered = groupby(enumerate(places), key=lambda item: (item[1][1], item[1][0] - item[0]))
     runs = [[place for _, place in run] for _, run in numbered]
-    return [(*run[0], len(run)) for run in runs]
+    saved = Counter[int]()
+    for run in runs:
+        saved[len(run)] += len(run) - 1
+    worth = [[run] if saved[len(run)] >= _BOX else [[place] for place in run] for run in runs]
+    return [(*run[0], len(run)) for parts in worth for run in parts]
 
 
 def _sum_runs(src: NDArray[Any], runs: list[tuple[int, int, int]], reach: int, out: NDArray[Any]) -> NDArray[Any]:
