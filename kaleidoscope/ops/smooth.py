@@ -1,4 +1,4 @@
-"""Ops that smooth by means of squares, by means of what is alike, and by way of a smaller image."""
+"""Ops that smooth in other ways: by squares, by likeness, and by way of a smaller image."""
 
 from __future__ import annotations
 
