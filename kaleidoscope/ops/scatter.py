@@ -44,7 +44,7 @@ class GlassBlur(Op):
     mode : {"fast", "exact"}
         ``fast``: the pixels of an iteration are swapped all at once; one that several are swapped with goes to the
         last of them, and the others are lost. ``exact``: one after another, from the bottom right; none is lost,
-        and it takes ten times as long.
+        and it takes seven times as long.
 
     Examples
     --------
