@@ -45,7 +45,19 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
     from kaleidoscope.ops.principal import FancyPCA as FancyPCA
+    from kaleidoscope.ops.lens import Defocus as Defocus
+    from kaleidoscope.ops.lens import MotionBlur as MotionBlur
+    from kaleidoscope.ops.lens import ZoomBlur as ZoomBlur
+    from kaleidoscope.ops.noise import GaussNoise as GaussNoise
+    from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.scatter import GlassBlur as GlassBlur
+    from kaleidoscope.ops.sharpen import Emboss as Emboss
+    from kaleidoscope.ops.sharpen import Sharpen as Sharpen
+    from kaleidoscope.ops.sharpen import UnsharpMask as UnsharpMask
     from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.smooth import BilateralBlur as BilateralBlur
+    from kaleidoscope.ops.smooth import Blur as Blur
+    from kaleidoscope.ops.smooth import UpDownSampling as UpDownSampling
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
     from kaleidoscope.ops.tints import ColorJitter as ColorJitter

@@ -11,6 +11,7 @@ import numpy as np
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
 from kaleidoscope.ops.channels import by_groups
+from kaleidoscope.ops.convolve import draw_size, keep_range, odd_sizes
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -36,8 +37,8 @@ class GaussianBlur(Op):
     Parameters
     ----------
     blur_limit : int or (int, int), pixels
-        The least and the greatest kernel size, each odd, or 0; a single number x stands for (0, x). Drawn
-        uniformly from 0 (if in the range) and the odd numbers of the range; 0 takes the size from sigma:
+        The least and the greatest kernel size, at least 0; a single number x stands for (0, x). Drawn uniformly from
+        the whole numbers of the range, an even one for the next odd one; 0 takes the size from sigma:
         ``2 * floor(3.5 * sigma) + 1``.
     sigma_limit : float or (float, float), pixels
         The least and the greatest standard deviation; a single number x stands for (0, x).
@@ -65,27 +66,19 @@ class GaussianBlur(Op):
         Raises
         ------
         RecipeError
-            If one is not what it should be; kernel sizes must be 0 or odd.
+            If one is not what it should be.
         """
-        expected = "kernel sizes in pixels, each 0 or odd: a number x for (0, x), or a pair (least, greatest)"
-        given = self.blur_limit
+        expected = "kernel sizes in pixels, at least 0: a number x for (0, x), or a pair (least, greatest)"
         fields.pair(self, "blur_limit", start=0, low=0, whole=True, expected=expected)
-        if any(end and end % 2 == 0 for end in self._sizes):
-            raise fields.refuse(self, "blur_limit", given, expected)
         expected = "pixels, at least 0: a number x for (0, x), or a pair (least, greatest)"
         fields.pair(self, "sigma_limit", start=0.0, low=0.0, expected=expected)
-
-    @property
-    def _sizes(self) -> tuple[int, int]:
-        return cast("tuple[int, int]", self.blur_limit)
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``sigma`` and ``ksize``, both in pixels."""
         sigma = fields.draw(rng, self.sigma_limit)
-        least, greatest = self._sizes
-        sizes = [size for size in range(least, greatest + 1) if size % 2 or size == 0]
-        ksize = sizes[int(rng.integers(len(sizes)))]
-        return {"sigma": sigma, "ksize": ksize or _ksize(sigma)}
+        least, greatest = cast("tuple[int, int]", self.blur_limit)
+        ksize = int(rng.integers(least, greatest + 1))
+        return {"sigma": sigma, "ksize": ksize | 1 if ksize else size_of(sigma)}
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), smoothed."""
@@ -94,15 +87,13 @@ class GaussianBlur(Op):
             np.copyto(out, src)
         else:
             by_groups(lambda some, made, _: _smooth(some, sigma, ksize, made), src, out)
-        if out.dtype == np.float32:
-            # The weights add up to 1 but for rounding; normalized pixels keep their own range.
-            np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
+        keep_range(src, out)
 
 
 def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> NDArray[Any]:
     # Not cv2.GaussianBlur: it rounds the weights of integer images, is up to 0.7 levels off for uint8 and 2.4
     # for uint16, and slower at most sizes (uint8, 21 x 21: 2.6 ms, not 1.7).
-    whole = ksize >= _ksize(sigma)  # else the tails are missing on purpose
+    whole = ksize >= size_of(sigma)  # else the tails are missing on purpose
     if src.dtype == np.uint8 and sigma >= _WIDE and whole and min(src.shape[:2]) >= 4 * ksize:
         return _smooth_by_half(src, sigma, out)
     weights = cv2.getGaussianKernel(ksize, sigma)
@@ -115,7 +106,7 @@ def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> N
     return cv2.addWeighted(smooth, 1.0, smooth, 0.0, 0.0, dst=out, dtype=cv2.CV_16U)
 
 
-def _ksize(sigma: float) -> int:
+def size_of(sigma: float) -> int:
     """Return the size of a kernel outside which next to nothing lies."""
     return 2 * int(3.5 * sigma) + 1
 
@@ -132,7 +123,7 @@ def _smooth_by_half(src: NDArray[Any], sigma: float, out: NDArray[Any]) -> NDArr
     """
     height, width = src.shape[:2]
     inner = math.sqrt(sigma * sigma - 2) / 2
-    ksize = _ksize(inner)
+    ksize = size_of(inner)
     margin = ksize // 2 + 2  # the enlarging looks two pixels beyond
     small = cv2.copyMakeBorder(cv2.pyrDown(src), margin, 0, margin, 0, cv2.BORDER_REFLECT_101)
     # The mirror stands on the last row and column, of which every second is left: on it, or half a pixel beyond.
@@ -161,7 +152,8 @@ class MedianBlur(Op):
     Parameters
     ----------
     blur_limit : int or (int, int), pixels
-        The least and the greatest kernel size, each odd and at least 3; a single number x stands for (3, x).
+        The least and the greatest kernel size, at least 3; a single number x stands for (3, x). An even end is taken
+        for the next odd number.
 
     Examples
     --------
@@ -184,22 +176,13 @@ class MedianBlur(Op):
         Raises
         ------
         RecipeError
-            If it is not one of odd sizes from 3.
+            If it is not one of sizes from 3.
         """
-        expected = "odd kernel sizes in pixels, at least 3: a number x for (3, x), or a pair (least, greatest)"
-        given = self.blur_limit
-        fields.pair(self, "blur_limit", start=3, low=3, whole=True, expected=expected)
-        if any(end % 2 == 0 for end in self._sizes):
-            raise fields.refuse(self, "blur_limit", given, expected)
-
-    @property
-    def _sizes(self) -> tuple[int, int]:
-        return cast("tuple[int, int]", self.blur_limit)
+        odd_sizes(self, "blur_limit")
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``ksize``, in pixels."""
-        least, greatest = self._sizes
-        return {"ksize": least + 2 * int(rng.integers((greatest - least) // 2 + 1))}
+        return {"ksize": draw_size(rng, self.blur_limit)}
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with the medians of `src`, shape (H, W, C)."""
