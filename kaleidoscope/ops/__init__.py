@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.crop import CenterCrop as CenterCrop
     from kaleidoscope.ops.crop import Pad as Pad
     from kaleidoscope.ops.crop import RandomCrop as RandomCrop
+    from kaleidoscope.ops.dropout import CoarseDropout as CoarseDropout
+    from kaleidoscope.ops.dropout import Erasing as Erasing
+    from kaleidoscope.ops.dropout import GridDropout as GridDropout
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
