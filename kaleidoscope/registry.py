@@ -26,6 +26,7 @@ _FAMILIES = {
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "blur": "GaussianBlur MedianBlur",
     "noise": "GaussNoise",
+    "quality": "Downscale ImageCompression",
     "dropout": "CoarseDropout Erasing GridDropout",
     "normalize": "Normalize",
     "combine": "Sequential PowerSet Branch Repeat",

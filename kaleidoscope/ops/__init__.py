@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.quality import Downscale as Downscale
+    from kaleidoscope.ops.quality import ImageCompression as ImageCompression
     from kaleidoscope.ops.size import Resize as Resize
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile

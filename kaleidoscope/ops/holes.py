@@ -136,14 +136,14 @@ def _inpaint(out: NDArray[Any], holes: list[Hole], method: int) -> None:
     right, bottom = (last + _MARGIN for last in np.max(holes, axis=0)[2:].tolist())
     part, missing = out[top:bottom, left:right], missing[top:bottom, left:right]
     # Of a single row or column OpenCV 5.0 reads beyond the array, and makes another outcome each time. Two alike do.
-    twice = [2 if side == 1 else 1 for side in missing.shape]
-    missing = np.ascontiguousarray(missing.repeat(twice[0], axis=0).repeat(twice[1], axis=1))
+    rows, columns = (2 if side == 1 else 1 for side in part.shape[:2])
+    missing = np.ascontiguousarray(missing.repeat(rows, axis=0).repeat(columns, axis=1))
     # OpenCV takes three channels as uint8 only, and makes of each what it would by itself, in half the time.
     together = 3 if out.dtype == np.uint8 and out.shape[2] >= 3 else 1
     for channels in (slice(0, together), *(slice(i, i + 1) for i in range(together, out.shape[2]))):
-        known = np.ascontiguousarray(part[..., channels].repeat(twice[0], axis=0).repeat(twice[1], axis=1))
+        known = np.ascontiguousarray(part[..., channels].repeat(rows, axis=0).repeat(columns, axis=1))
         made = cv2.inpaint(known, missing, _INPAINT_RADIUS, method).reshape(known.shape)
         if out.dtype == np.float32:
             # Both methods overshoot, which integers saturate by themselves; normalized pixels keep their own range.
             np.clip(made, min(0.0, known.min()), max(1.0, known.max()), out=made)
-        part[..., channels] = made[:: twice[0], :: twice[1]]
+        part[..., channels] = made[::rows, ::columns]
