@@ -26,6 +26,8 @@ _FAMILIES = {
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "blur": "GaussianBlur MedianBlur",
     "noise": "GaussNoise",
+    "grain": "ISONoise ShotNoise",
+    "speckle": "MultiplicativeNoise PixelDropout SaltAndPepper",
     "quality": "Downscale ImageCompression",
     "dropout": "CoarseDropout Erasing GridDropout",
     "normalize": "Normalize",

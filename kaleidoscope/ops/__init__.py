@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
+    from kaleidoscope.ops.grain import ISONoise as ISONoise
+    from kaleidoscope.ops.grain import ShotNoise as ShotNoise
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
     from kaleidoscope.ops.quality import Downscale as Downscale
     from kaleidoscope.ops.quality import ImageCompression as ImageCompression
     from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.speckle import MultiplicativeNoise as MultiplicativeNoise
+    from kaleidoscope.ops.speckle import PixelDropout as PixelDropout
+    from kaleidoscope.ops.speckle import SaltAndPepper as SaltAndPepper
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
 

@@ -32,12 +32,27 @@ _MARGIN = 8
 FILLS = ("random", "random_uniform", *_INPAINTING)
 
 
-class Occlusion(Geometric):
+class InPlace(Geometric):
+    """Replaces pixels and moves nothing: boxes, polygons and keypoints stay, masks may change by its kernel.
+
+    Geometric all the same, with the identity as its matrix, so that boxes are kept as they are, and not taken anew from
+    polygons.
+    """
+
+    @property
+    def fuses(self) -> bool:
+        """Whether it is a warp that could be shared: no."""
+        return False
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the identity, shape (3, 3): everything stays where it is."""
+        return np.eye(3)
+
+
+class Occlusion(InPlace):
     """Fills holes; what remains to be said is where they are.
 
-    An occlusion moves nothing, and hides from no one how many objects there are: boxes, polygons and keypoints stay.
-    Geometric all the same, with the identity as its matrix: boxes are then kept as they are, and not taken anew from
-    polygons, while masks are filled by the kernel.
+    An occlusion does not change how many objects there are: boxes, polygons and keypoints under it stay.
     """
 
     fill: Fill
@@ -71,15 +86,6 @@ class Occlusion(Geometric):
     def moves_pixels(self) -> bool:
         """Whether masks are filled, too."""
         return self.fill_mask is not None
-
-    @property
-    def fuses(self) -> bool:
-        """Whether it is a warp that could be shared: no."""
-        return False
-
-    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
-        """Return the identity, shape (3, 3): everything stays where it is."""
-        return np.eye(3)
 
     def for_masks(self) -> Self:
         """Return the same holes, filled with `fill_mask`."""
