@@ -148,8 +148,18 @@ def _inpaint(out: NDArray[Any], holes: list[Hole], method: int) -> None:
     together = 3 if out.dtype == np.uint8 and out.shape[2] >= 3 else 1
     for channels in (slice(0, together), *(slice(i, i + 1) for i in range(together, out.shape[2]))):
         known = np.ascontiguousarray(part[..., channels].repeat(rows, axis=0).repeat(columns, axis=1))
-        made = cv2.inpaint(known, missing, _INPAINT_RADIUS, method).reshape(known.shape)
-        if out.dtype == np.float32:
-            # Both methods overshoot, which integers saturate by themselves; normalized pixels keep their own range.
-            np.clip(made, min(0.0, known.min()), max(1.0, known.max()), out=made)
-        part[..., channels] = made[::rows, ::columns]
+        part[..., channels] = _inpainted(known, missing, method)[::rows, ::columns]
+
+
+def _inpainted(known: NDArray[Any], missing: NDArray[np.uint8], method: int) -> NDArray[Any]:
+    """Return some channels of an image, one or three, with what is missing made up."""
+    if known.dtype != np.float32:
+        return cv2.inpaint(known, missing, _INPAINT_RADIUS, method).reshape(known.shape)
+    # In 65,536 levels: OpenCV's Telea adds 0.5 to each value, also where that rounds nothing.
+    seen = known[missing == 0]
+    low, high = float(seen.min()), float(seen.max())
+    step = (high - low) / 65535 or 1.0
+    levels = np.rint(np.clip((known - low) / step, 0, 65535)).astype(np.uint16)
+    made = cv2.inpaint(levels, missing, _INPAINT_RADIUS, method).reshape(known.shape)
+    filled: NDArray[np.float32] = np.where(missing[..., np.newaxis], low + made * step, known).astype(np.float32)
+    return filled

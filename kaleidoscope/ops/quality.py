@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, op
 from kaleidoscope.ops.size import Resize
-from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -89,7 +87,6 @@ class ImageCompression(Op):
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with what is left of `src`, shape (H, W, C)."""
         quality, channels = params["quality"], src.shape[2]
-        coded = _by_jpeg if self.compression_type == "jpeg" else _by_webp
         colours = 3 if channels >= 3 else 0
         parts = [slice(0, 3)] if colours else []
         if channels != 4:
@@ -97,44 +94,41 @@ class ImageCompression(Op):
         else:
             out[..., 3] = src[..., 3]
         for part in parts:
-            _fill(out[..., part], coded, np.ascontiguousarray(src[..., part]), quality)
+            _fill(out[..., part], np.ascontiguousarray(src[..., part]), self.compression_type, quality)
 
 
-def _fill(
-    out: NDArray[Any], coded: Callable[[NDArray[np.uint8], int], NDArray[Any]], src: NDArray[Any], quality: int
-) -> None:
+def _fill(out: NDArray[Any], src: NDArray[Any], kind: str, quality: int) -> None:
     """Fill some channels of an image, 1 or 3, with what was encoded as ``uint8`` and decoded."""
-    most = max_value_of(src)
     if src.dtype == np.uint8:
-        out[...] = coded(src, quality)
+        out[...] = _coded(src, kind, quality)
     elif src.dtype == np.uint16:
         # 257 = 65535 / 255: nothing is rounded on the way back.
-        np.multiply(coded(((src.astype(np.uint32) + 128) // 257).astype(np.uint8), quality), np.uint16(257), out=out)
+        levels = ((src.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        np.multiply(_coded(levels, kind, quality), np.uint16(257), out=out)
     else:
-        levels = np.rint(np.clip(src, 0, most) * 255).astype(np.uint8)
-        np.multiply(coded(levels, quality), np.float32(1 / 255), out=out)
+        levels = np.rint(np.clip(src, 0, 1) * 255).astype(np.uint8)
+        np.multiply(_coded(levels, kind, quality), np.float32(1 / 255), out=out)
 
 
-def _by_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[Any]:
-    kinds = {"colorspace": "RGB", "colorsubsampling": "420"}
-    if pixels.shape[2] == 1:
-        kinds = {"colorspace": "GRAY", "colorsubsampling": "Gray"}
-    data = simplejpeg.encode_jpeg(pixels, quality=quality, fastdct=False, **kinds)
-    made: NDArray[Any] = simplejpeg.decode_jpeg(data, kinds["colorspace"], fastdct=False, fastupsample=False)
-    return made
-
-
-def _by_webp(pixels: NDArray[np.uint8], quality: int) -> NDArray[Any]:
-    # In OpenCV's order of channels. Albumentations leaves RGB as it is, so that red is coded as blue would be.
+def _coded(pixels: NDArray[np.uint8], kind: str, quality: int) -> NDArray[Any]:
+    """Return grey or RGB pixels as they come out of a file."""
+    # In OpenCV's order of channels: Albumentations leaves RGB as it is, so that red is coded as blue would be.
+    # By OpenCV, as simplejpeg has a coarser transform below a quality of 96: up to 0.9 levels off on average.
     colours = pixels.shape[2] == 3
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if colours else pixels
-    done, data = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
-    if not done:
-        raise OpError(f"ImageCompression: the WebP encoder gave no bytes for pixels of shape {pixels.shape}")
-    made = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB if colours else cv2.IMREAD_GRAYSCALE)
+    done, data = cv2.imencode(*_settings(kind, quality, bgr))
+    made = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB if colours else cv2.IMREAD_GRAYSCALE) if done else None
     if made is None:
-        raise OpError(f"ImageCompression: the WebP decoder gave no pixels of shape {pixels.shape}")
+        raise OpError(f"ImageCompression: the {kind} codec made nothing of pixels of shape {pixels.shape}")
     return made.reshape(pixels.shape)
+
+
+def _settings(kind: str, quality: int, bgr: NDArray[Any]) -> tuple[str, NDArray[Any], list[int]]:
+    """Return what ``cv2.imencode`` takes: in full, also where it is OpenCV's default today."""
+    if kind == "webp":
+        return ".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality]
+    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    return ".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality, *sampling]
 
 
 @op
