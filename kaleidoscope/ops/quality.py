@@ -101,7 +101,9 @@ class ImageCompression(Op):
 def _fill(out: NDArray[Any], src: NDArray[Any], kind: str, quality: int) -> None:
     """Fill some channels of an image, 1 or 3, with what was encoded as ``uint8`` and decoded."""
     if src.dtype == np.uint8:
-        out[...] = _coded(src, kind, quality)
+        made = _coded(src, kind, quality, out if out.flags.c_contiguous else None)
+        if not np.may_share_memory(made, out):
+            np.copyto(out, made)
     elif src.dtype == np.uint16:
         # 257 = 65535 / 255: nothing is rounded on the way back.
         levels = ((src.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -111,8 +113,8 @@ def _fill(out: NDArray[Any], src: NDArray[Any], kind: str, quality: int) -> None
         np.multiply(_coded(levels, kind, quality), np.float32(1 / 255), out=out)
 
 
-def _coded(pixels: NDArray[np.uint8], kind: str, quality: int) -> NDArray[Any]:
-    """Return grey or RGB pixels as they come out of a file."""
+def _coded(pixels: NDArray[np.uint8], kind: str, quality: int, buffer: NDArray[np.uint8] | None = None) -> NDArray[Any]:
+    """Return grey or RGB pixels as they come out of a file, perhaps in a buffer of their shape."""
     # In OpenCV's order of channels: Albumentations leaves RGB as it is, so that red is coded as blue would be.
     # Encoded by OpenCV, as simplejpeg has a coarser transform below a quality of 96: up to 0.9 levels off on average.
     colours = pixels.shape[2] == 3
@@ -120,7 +122,8 @@ def _coded(pixels: NDArray[np.uint8], kind: str, quality: int) -> NDArray[Any]:
     made: NDArray[Any] | None = None
     done, data = cv2.imencode(*_settings(kind, quality, bgr))
     if done and kind == "jpeg":  # decoded by simplejpeg, to the same pixels in half the time
-        made = simplejpeg.decode_jpeg(data, "RGB" if colours else "GRAY", fastdct=False, fastupsample=False)
+        space = "RGB" if colours else "GRAY"
+        made = simplejpeg.decode_jpeg(data, space, fastdct=False, fastupsample=False, buffer=buffer)
     elif done:
         made = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB if colours else cv2.IMREAD_GRAYSCALE)
     if made is None:
