@@ -209,6 +209,8 @@ class Downscale(Op):
         if (small_height, small_width) == (height, width):
             np.copyto(out, src)
             return
+        # By sizes, and by Resize's nearest: given a factor, OpenCV scales by that and not to the edges, and its nearest
+        # is the upper left pixel. That shifts Albumentations' outcome, by up to half a block and a pixel or two.
         small = np.empty((small_height, small_width, channels), src.dtype)
         Resize(small_height, small_width, down).kernel(src, {}, small)
         if up == "nearest":
