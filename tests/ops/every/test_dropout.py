@@ -5,7 +5,7 @@ from kaleidoscope.record import Frame
 from kaleidoscope.testing import OpTests
 
 #: So large that marks and holes do not meet by chance.
-SCENE = Frame(300, 420, 3, "uint8")
+SCENE = Frame(200, 280, 3, "uint8")
 
 
 class TestCoarseDropout(OpTests):
@@ -34,7 +34,7 @@ class TestErasing(OpTests):
 class TestGridDropout(OpTests):
     scene = SCENE
     instances = (
-        ops.GridDropout(ratio=0.2, random_offset=False, shift_xy=(29, 20)),
+        ops.GridDropout(ratio=0.2, random_offset=False, shift_xy=(19, 13)),
         ops.GridDropout(ratio=0.1, fill="random_uniform", fill_mask=200),
         ops.GridDropout(ratio=0.04, unit_size_range=(30, 40), fill=1, fill_mask=0),
         ops.GridDropout(ratio=0.05, holes_number_xy=(3, 2), fill="random"),
