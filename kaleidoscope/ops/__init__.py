@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.crop import RandomCrop as RandomCrop
     from kaleidoscope.ops.depth import FromFloat as FromFloat
     from kaleidoscope.ops.depth import ToFloat as ToFloat
+    from kaleidoscope.ops.dropout import CoarseDropout as CoarseDropout
+    from kaleidoscope.ops.dropout import Erasing as Erasing
+    from kaleidoscope.ops.dropout import GridDropout as GridDropout
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
@@ -58,6 +61,16 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.smooth import BilateralBlur as BilateralBlur
     from kaleidoscope.ops.smooth import Blur as Blur
     from kaleidoscope.ops.smooth import UpDownSampling as UpDownSampling
+    from kaleidoscope.ops.grain import ISONoise as ISONoise
+    from kaleidoscope.ops.grain import ShotNoise as ShotNoise
+    from kaleidoscope.ops.noise import GaussNoise as GaussNoise
+    from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.quality import Downscale as Downscale
+    from kaleidoscope.ops.quality import ImageCompression as ImageCompression
+    from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.speckle import MultiplicativeNoise as MultiplicativeNoise
+    from kaleidoscope.ops.speckle import PixelDropout as PixelDropout
+    from kaleidoscope.ops.speckle import SaltAndPepper as SaltAndPepper
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
     from kaleidoscope.ops.tints import ColorJitter as ColorJitter

@@ -327,8 +327,8 @@ def turned(part: Part) -> None:
     choice(part, "rotate_method", ("largest_box", "ellipse"))
 
 
-def refuse_fill(part: Part, value: float | tuple[float, ...], frame: Frame) -> None:
-    """Refuse a ``fill`` that pixels of this frame cannot have.
+def refuse_fill(part: Part, value: float | tuple[float, ...], frame: Frame, field: str = "fill") -> None:
+    """Refuse a ``fill``, or a field of another name, that pixels of this frame cannot have.
 
     Raises
     ------
@@ -338,11 +338,11 @@ def refuse_fill(part: Part, value: float | tuple[float, ...], frame: Frame) -> N
     name = type(part).__name__
     if isinstance(value, tuple) and len(value) != frame.channels:
         raise OpError(
-            f"{name}(fill={value!r}): expected one number or one for each of the {frame.channels} "
+            f"{name}({field}={value!r}): expected one number or one for each of the {frame.channels} "
             f"channels of {frame}, got {len(value)}"
         )
     if np.max(value) > frame.max_value:
-        raise OpError(f"{name}(fill={value!r}): expected at most {frame.max_value:g}, the most of {frame.dtype}")
+        raise OpError(f"{name}({field}={value!r}): expected at most {frame.max_value:g}, the most of {frame.dtype}")
 
 
 def weights(part: Part, name: str, count: int) -> None:

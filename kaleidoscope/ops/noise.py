@@ -113,7 +113,7 @@ class GaussNoise(Op):
         else:
             smaller = self.noise_scale_factor
             shape = (max(1, int(height * smaller)), max(1, int(width * smaller)), kinds)
-            noise = _enlarge(_field(shape, params["seed"]), height, width)
+            noise = _enlarge(standard_normal(shape, params["seed"]), height, width)
             _add(src.reshape(-1), _repeat(noise.reshape(-1), copies), scale, shift, out.reshape(-1))
         if channels == 4:
             out[..., 3] = src[..., 3]
@@ -202,8 +202,8 @@ def _passages(count: int, seed: int, table: NDArray[Any]) -> Iterator[tuple[slic
         yield slice(start, stop), table[first : first + stop - start], 1.0 if signs >> turn & 1 else -1.0
 
 
-def _field(shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:
-    """Return standard normal values of a shape of their own."""
+def standard_normal(shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:
+    """Return independent standard normal values of a shape (H, W, C), from the table: the same for the same seed."""
     field = np.empty(shape, np.float32)
     flat = field.reshape(-1)
     for part, values, sign in _passages(field.size, seed, _table()):

@@ -85,7 +85,7 @@ def test_the_kernel_adds_the_passages_with_their_signs(run):
     drawn = np.concatenate([sign * values for _, values, sign in parts])
     seen = np.clip(drawn, -5, 5)  # a tenth of the range each, on grey of a half
     np.testing.assert_allclose(noise_of(run, seed=5).ravel(), seen, atol=1e-5)
-    np.testing.assert_array_equal(noise_module._field((SIDE, SIDE, 3), seed=5).ravel(), drawn)
+    np.testing.assert_array_equal(noise_module.standard_normal((SIDE, SIDE, 3), seed=5).ravel(), drawn)
 
 
 def test_images_larger_than_the_table_are_noisy_throughout(run):
