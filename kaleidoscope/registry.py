@@ -21,7 +21,7 @@ OPS_GROUP = "kaleidoscope.ops"
 _FAMILIES = {
     "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90",
     "affine": "Rotate Affine",
-    "size": "Resize",
+    "size": "Resize LongestMaxSize SmallestMaxSize RandomScale",
     "crop": "CenterCrop RandomCrop Pad",
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "blur": "GaussianBlur MedianBlur",

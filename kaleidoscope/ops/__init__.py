@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.size import LongestMaxSize as LongestMaxSize
+    from kaleidoscope.ops.size import RandomScale as RandomScale
     from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.size import SmallestMaxSize as SmallestMaxSize
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
 
