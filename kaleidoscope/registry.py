@@ -23,6 +23,7 @@ _FAMILIES = {
     "affine": "Rotate Affine",
     "size": "Resize LongestMaxSize SmallestMaxSize RandomScale",
     "crop": "CenterCrop RandomCrop Pad",
+    "resized_crop": "RandomResizedCrop RandomSizedCrop",
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "blur": "GaussianBlur MedianBlur",
     "noise": "GaussNoise",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.resized_crop import RandomResizedCrop as RandomResizedCrop
+    from kaleidoscope.ops.resized_crop import RandomSizedCrop as RandomSizedCrop
     from kaleidoscope.ops.size import LongestMaxSize as LongestMaxSize
     from kaleidoscope.ops.size import RandomScale as RandomScale
     from kaleidoscope.ops.size import Resize as Resize

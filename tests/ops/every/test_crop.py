@@ -28,3 +28,18 @@ class TestRandomScale(OpTests):
         ops.RandomScale((-0.5, 0.9), interpolation="cubic"),
         ops.RandomScale((-0.6, -0.4), area_for_downscale="image"),
     )
+
+
+class TestRandomResizedCrop(OpTests):
+    instances = (
+        ops.RandomResizedCrop((40, 50), scale=(0.6, 1.0)),
+        ops.RandomResizedCrop((97, 60), scale=(0.5, 0.9), ratio=(0.5, 2), interpolation="cubic"),
+        ops.RandomResizedCrop((30, 30), scale=(0.7, 0.8), area_for_downscale="image"),
+    )
+
+
+class TestRandomSizedCrop(OpTests):
+    instances = (
+        ops.RandomSizedCrop((50, 60), (40, 50)),
+        ops.RandomSizedCrop((40, 90), (70, 60), w2h_ratio=1.5, interpolation="lanczos4"),
+    )
