@@ -23,6 +23,8 @@ _FAMILIES = {
     "affine": "Rotate Affine",
     "size": "Resize LongestMaxSize SmallestMaxSize RandomScale",
     "crop": "CenterCrop RandomCrop Pad",
+    "crop_to": "Crop PadIfNeeded",
+    "crop_and_pad": "CropAndPad",
     "resized_crop": "RandomResizedCrop RandomSizedCrop",
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "blur": "GaussianBlur MedianBlur",

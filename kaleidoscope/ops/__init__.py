@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.crop import CenterCrop as CenterCrop
     from kaleidoscope.ops.crop import Pad as Pad
     from kaleidoscope.ops.crop import RandomCrop as RandomCrop
+    from kaleidoscope.ops.crop_and_pad import CropAndPad as CropAndPad
+    from kaleidoscope.ops.crop_to import Crop as Crop
+    from kaleidoscope.ops.crop_to import PadIfNeeded as PadIfNeeded
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
