@@ -25,6 +25,7 @@ _FAMILIES = {
     "crop": "CenterCrop RandomCrop Pad",
     "crop_to": "Crop PadIfNeeded",
     "crop_and_pad": "CropAndPad",
+    "labelled_crop": "BBoxSafeRandomCrop CropNonEmptyMaskIfExists",
     "resized_crop": "RandomResizedCrop RandomSizedCrop",
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "blur": "GaussianBlur MedianBlur",

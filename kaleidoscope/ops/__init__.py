@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
+    from kaleidoscope.ops.labelled_crop import BBoxSafeRandomCrop as BBoxSafeRandomCrop
+    from kaleidoscope.ops.labelled_crop import CropNonEmptyMaskIfExists as CropNonEmptyMaskIfExists
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
     from kaleidoscope.ops.resized_crop import RandomResizedCrop as RandomResizedCrop

@@ -74,3 +74,20 @@ class TestCropAndPad(OpTests):
         ops.CropAndPad(percent=(0.1, (-0.1, 0.1), [0.0, 0.1, -0.1], -0.1), sample_independently=False),
     )
     identity = tuple((one, {"top": 0, "right": 0, "bottom": 0, "left": 0}) for one in instances)
+
+
+class TestBBoxSafeRandomCrop(OpTests):
+    instances = (
+        ops.BBoxSafeRandomCrop(),
+        ops.BBoxSafeRandomCrop(0.3),
+    )
+
+
+class TestCropNonEmptyMaskIfExists(OpTests):
+    instances = (
+        ops.CropNonEmptyMaskIfExists(50, 60),
+        ops.CropNonEmptyMaskIfExists(31, 80, ignore_values=[3], ignore_masks=["class"]),
+    )
+
+    def takes(self, op, frame):
+        return frame.height >= op.height and frame.width >= op.width
