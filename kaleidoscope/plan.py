@@ -151,7 +151,8 @@ def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None, *, fi
     """Plan a node whose parent has that run pending; `first`: no op comes before it."""
     op, how, joins = node.op, "nothing", True
     if isinstance(op, Geometric) and op.fuses:
-        joins = None in (resampling, op.resampling) or op.resampling == resampling
+        # One that looks at labels needs them where the ops before have moved them.
+        joins = not op.needs_targets and (None in (resampling, op.resampling) or op.resampling == resampling)
         run = (*run, node.name) if joins else (node.name,)
         resampling = (op.resampling or resampling) if joins else op.resampling
         how = "warp" if resampling else "permutation"

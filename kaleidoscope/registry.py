@@ -21,8 +21,12 @@ OPS_GROUP = "kaleidoscope.ops"
 _FAMILIES = {
     "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90",
     "affine": "Rotate Affine",
-    "size": "Resize",
+    "size": "Resize LongestMaxSize SmallestMaxSize RandomScale",
     "crop": "CenterCrop RandomCrop Pad",
+    "crop_to": "Crop PadIfNeeded",
+    "crop_and_pad": "CropAndPad",
+    "labelled_crop": "BBoxSafeRandomCrop CropNonEmptyMaskIfExists",
+    "resized_crop": "RandomResizedCrop RandomSizedCrop",
     "colour": "HueSaturationValue RandomBrightnessContrast",
     "levels": "RandomGamma Solarize InvertImg Posterize RandomToneCurve",
     "histogram": "CLAHE Equalize AutoContrast",

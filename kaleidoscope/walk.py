@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaleidoscope.backends.cv2 import Cv2Backend
-from kaleidoscope.backends.follow import follow
+from kaleidoscope.backends.follow import draw_params, follow
 from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
@@ -239,7 +239,7 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
     made: _Settled | None = None
     lineage = view.lineage if child.joins else _settled(view).lineage
     try:
-        params = _draw(trip, child, op, view.frame)
+        params = _draw(trip, child, op, view)
         reduction = trip.reductions.get(child.node.name, 1)
         lineage = (*lineage, _as_step(child.node.name, child.spec, params, reduction=reduction))
         frame = op.out_frame(view.frame, params)
@@ -260,12 +260,13 @@ def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
         trip.backend.release(made.pixels)
 
 
-def _draw(trip: _Walk, child: PlannedNode, op: Op, frame: Frame) -> Params:
+def _draw(trip: _Walk, child: PlannedNode, op: Op, view: _View) -> Params:
     if trip.draws is not None:
         return trip.draws[child.node.name]
-    if type(op).sample_params is Op.sample_params:  # nothing is left to chance: no stream to make
-        return {}
-    return op.sample_params(trip.streams.at(trip.seed, trip.key, child.node.name), frame)
+    if type(op).sample_params is Op.sample_params and not op.needs_targets:  # nothing is left to chance
+        return {}  # no stream to make
+    stream = trip.streams.at(trip.seed, trip.key, child.node.name)
+    return draw_params(op, stream, view.frame, _settled(view).targets if op.needs_targets else None)
 
 
 def _as_step(

@@ -49,15 +49,33 @@ def test_readme_runs_from_top_to_bottom(beside_photos):
     assert len(list((beside_photos / "labelled").glob("*.mask.png"))) == 2 * 8
 
 
+FACE_LEFT = """
+from kaleidoscope.record import Frame
+from kaleidoscope.targets import Targets
+
+
+class TestFaceLeft(OpTests):
+    instances = (FaceLeft(),)
+
+    def test_looks_at_the_boxes(self):
+        for box, mirrored in (((0, 0, 5, 5), False), ((15, 0, 20, 5), True)):
+            drawn = FaceLeft().sample_params_for(None, Frame(10, 20, 3, "uint8"), Targets(boxes=[box]))
+            assert drawn == {"mirrored": mirrored}
+"""
+
+
 def test_an_op_of_ones_own_is_written_and_tested_as_the_document_says(tmp_path):
     blocks = BLOCK.findall((ROOT / "docs" / "own-ops.md").read_text("utf-8"))
-    assert len(blocks) == 2
-    (tmp_path / "own_ops.py").write_text(blocks[0])
-    (tmp_path / "test_own_ops.py").write_text("from own_ops import Solarize\n" + blocks[1])
+    assert len(blocks) == 3
+    (tmp_path / "own_ops.py").write_text(blocks[0] + blocks[1])
+    imports = "from own_ops import FaceLeft, Solarize\n"
+    (tmp_path / "test_own_ops.py").write_text(imports + blocks[2] + FACE_LEFT)
     info = tmp_path / "own_ops-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-ops\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[kaleidoscope.ops]\nSolarize = own_ops:Solarize\n")
+    (info / "entry_points.txt").write_text(
+        "[kaleidoscope.ops]\nSolarize = own_ops:Solarize\nFaceLeft = own_ops:FaceLeft\n"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_own_ops.py"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaleidoscope.backends.cv2 import warp_into
-from kaleidoscope.backends.moves import Kernel, Move, Warp
+from kaleidoscope.backends.moves import Kernel, Move, Warp, moves_of
 from kaleidoscope.coordinates import HALF, bounds, keeps_upright, move_points, outlines
 from kaleidoscope.errors import OpError
-from kaleidoscope.ops.base import Geometric
+from kaleidoscope.ops.base import Geometric, Op, Params
+from kaleidoscope.ops.choose import Choice
 from kaleidoscope.record import Frame
 from kaleidoscope.targets import Targets
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -54,6 +56,22 @@ def follow(targets: Targets, moves: Iterable[Move]) -> tuple[Targets, Counter[st
         targets, clipped, dropped = moved.clipped(move.after.width, move.after.height)
         counts.update(clipped=clipped, dropped=dropped)
     return targets, +counts
+
+
+def draw_params(op: Op, rng: Generator, frame: Frame, targets: Targets | None) -> Params:
+    """Return what an op draws for an image of that frame, with the labels it has there, if it looks at them.
+
+    Inside a choice they are followed to where it looks: through what was drawn before it, and only then.
+    """
+    if not op.needs_targets:
+        return op.sample_params(rng, frame)
+    if not isinstance(op, Choice):
+        return op.sample_params_for(rng, frame, targets)
+
+    def targets_at(params: Params) -> Targets | None:
+        return None if targets is None else follow(targets, moves_of(op, params, frame))[0]
+
+    return op.sample_params_at(rng, frame, targets_at)
 
 
 def _moved_mask(mask: NDArray[Any], move: Move) -> NDArray[Any]:

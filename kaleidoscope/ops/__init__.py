@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.dropout import CoarseDropout as CoarseDropout
     from kaleidoscope.ops.dropout import Erasing as Erasing
     from kaleidoscope.ops.dropout import GridDropout as GridDropout
+    from kaleidoscope.ops.crop_and_pad import CropAndPad as CropAndPad
+    from kaleidoscope.ops.crop_to import Crop as Crop
+    from kaleidoscope.ops.crop_to import PadIfNeeded as PadIfNeeded
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
@@ -71,6 +74,16 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.speckle import MultiplicativeNoise as MultiplicativeNoise
     from kaleidoscope.ops.speckle import PixelDropout as PixelDropout
     from kaleidoscope.ops.speckle import SaltAndPepper as SaltAndPepper
+    from kaleidoscope.ops.labelled_crop import BBoxSafeRandomCrop as BBoxSafeRandomCrop
+    from kaleidoscope.ops.labelled_crop import CropNonEmptyMaskIfExists as CropNonEmptyMaskIfExists
+    from kaleidoscope.ops.noise import GaussNoise as GaussNoise
+    from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.resized_crop import RandomResizedCrop as RandomResizedCrop
+    from kaleidoscope.ops.resized_crop import RandomSizedCrop as RandomSizedCrop
+    from kaleidoscope.ops.size import LongestMaxSize as LongestMaxSize
+    from kaleidoscope.ops.size import RandomScale as RandomScale
+    from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.size import SmallestMaxSize as SmallestMaxSize
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
     from kaleidoscope.ops.tints import ColorJitter as ColorJitter

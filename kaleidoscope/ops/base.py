@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
+    from kaleidoscope.targets import Targets
+
 Params = Mapping[str, Any]
 _OpClass = TypeVar("_OpClass", bound="type[Part]")
 
@@ -63,6 +65,28 @@ class Op(Part):
             JSON values (numbers, strings, lists) that, with the op itself, fix the outcome.
         """
         return {}
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether what it draws depends on the labels, too: where it says how."""
+        return type(self).sample_params_for is not Op.sample_params_for
+
+    def sample_params_for(self, rng: Generator, frame: Frame, targets: Targets | None) -> dict[str, Any]:
+        """Draw as `sample_params` does, with a look at what is labelled in the image.
+
+        An op that looks at labels defines this and `sample_params`, which draws where there are none. It starts from
+        pixels that have been made, and so joins no warp of an op before it.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The stream of this image at this node.
+        frame : Frame
+            What the op will be applied to.
+        targets : Targets or None
+            What is labelled in it, where the ops before have moved it; only read. None if the image has no labels.
+        """
+        return self.sample_params(rng, frame)
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the frame of the outcome, before any pixel is touched.

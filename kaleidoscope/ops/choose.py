@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from kaleidoscope.record import Frame
+    from kaleidoscope.targets import Targets
+
+#: From params of a choice, which may be only its first steps, to what is labelled after them.
+TargetsAt = Callable[[Params], "Targets | None"]
 
 
 class Choice(Combinator, Op):
@@ -31,12 +35,31 @@ class Choice(Combinator, Op):
         """Return the indices of the parts that are applied, in order."""
         raise RecipeError(f"{type(self).__name__} does not say how it draws")
 
+    @property
+    def needs_targets(self) -> bool:
+        """Whether one of its parts looks at labels when it draws."""
+        return any(op.needs_targets for part in self.parts for _, op in _ops_of(part, ()))
+
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw the parts, then what each of them draws, on the frame that the one before leaves."""
-        steps = []
+        return self.sample_params_at(rng, frame, lambda _: None)
+
+    def sample_params_at(self, rng: Generator, frame: Frame, targets_at: TargetsAt) -> dict[str, Any]:
+        """Draw as `sample_params` does, with parts that look at labels.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The stream of this image at this node.
+        frame : Frame
+            What the choice will be applied to.
+        targets_at : callable
+            Returns what is labelled after the choice with params such as these: those of the steps drawn so far.
+        """
+        steps: list[list[Any]] = []
         for index in self.draw(rng):
             for place, op in _ops_of(self.parts[index], (int(index),)):
-                params = op.sample_params(rng, frame)
+                params = _draw(op, rng, frame, steps, list(place), targets_at)
                 frame = op.out_frame(frame, params)
                 steps.append([list(place), params])
         return {"steps": steps}
@@ -56,6 +79,17 @@ class Choice(Combinator, Op):
             if not isinstance(part, Op):
                 raise RecipeError(f"{type(self).__name__}: there is no op at {place}")
             yield part, its_params
+
+
+def _draw(
+    op: Op, rng: Generator, frame: Frame, before: list[list[Any]], place: list[int], targets_at: TargetsAt
+) -> dict[str, Any]:
+    """Draw for an op inside a choice, which comes after the steps `before`; only who looks at labels costs them."""
+    if not op.needs_targets:
+        return op.sample_params(rng, frame)
+    if isinstance(op, Choice):
+        return op.sample_params_at(rng, frame, lambda params: targets_at({"steps": [*before, [place, params]]}))
+    return op.sample_params_for(rng, frame, targets_at({"steps": list(before)}))
 
 
 def _ops_of(part: Part, place: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Op]]:

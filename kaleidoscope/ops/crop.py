@@ -105,13 +105,13 @@ class _Crop(Geometric):
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
-        return _shift(-params["left"], -params["top"])
+        return shift(-params["left"], -params["top"])
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""
         left, top = params["left"], params["top"]
         window = src[max(0, top) : top + self.height, max(0, left) : left + self.width]
-        _surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
+        surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
 
 
 @op
@@ -275,19 +275,43 @@ class Pad(Geometric):
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift by the left and the upper border, shape (3, 3), in pixels at pixel centres."""
-        return _shift(*self._sides[:2])
+        return shift(*self._sides[:2])
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), and the border."""
         left, top = self._sides[:2]
-        _surround(src, left, top, str(self.border_mode), self.fill, out)
+        surround(src, left, top, str(self.border_mode), self.fill, out)
 
 
-def _shift(x: float, y: float) -> NDArray[np.float64]:
+def check_window(part: Geometric, frame: Frame, params: Params) -> None:
+    """Refuse a drawn window, ``left``, ``top``, ``width`` and ``height``, that does not lie inside of an image.
+
+    Raises
+    ------
+    OpError
+        If it was drawn for an image of another size.
+    """
+    left, top, width, height = (params[name] for name in ("left", "top", "width", "height"))
+    if not (0 <= left < left + width <= frame.width and 0 <= top < top + height <= frame.height):
+        raise OpError(
+            f"{type(part).__name__}: expected a window inside of {frame}, got {width}x{height} pixels from "
+            f"({left}, {top}) on; was it drawn for an image of another size?"
+        )
+
+
+def window_of(src: NDArray[Any], params: Params) -> NDArray[Any]:
+    """Return the drawn window of `src`, shape (H, W, C), as a view."""
+    left, top = params["left"], params["top"]
+    view: NDArray[Any] = src[top : top + params["height"], left : left + params["width"]]
+    return view
+
+
+def shift(x: float, y: float) -> NDArray[np.float64]:
+    """Return the map that moves everything by (x, y) pixels, shape (3, 3)."""
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def _surround(
+def surround(
     src: NDArray[Any], left: int, top: int, border_mode: str, fill: float | tuple[float, ...], out: NDArray[Any]
 ) -> None:
     """Fill `out` with `src`, its first pixel at (left, top), and a border around it."""

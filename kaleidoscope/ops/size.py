@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, cast
 
-import cv2
-import numpy as np
-
+from kaleidoscope.errors import RecipeError
 from kaleidoscope.ops import fields
-from kaleidoscope.ops.base import Geometric, Params, Resampling, op
-from kaleidoscope.ops.channels import by_groups
-from kaleidoscope.record import Frame
+from kaleidoscope.ops.base import Params, op
+from kaleidoscope.ops.sized import WholeSized
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.random import Generator
 
-_CODES = {
-    # Not INTER_NEAREST, which takes the pixel up to a whole output pixel to the left of and above the nearest.
-    "nearest": cv2.INTER_NEAREST_EXACT,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "lanczos4": cv2.INTER_LANCZOS4,
-}
-#: Pixels that are left for a mean, across and down, of an image that is decoded at 1/4 or 1/8. With 1 to 2 of them new
-#: pixels get parts of means that reach beyond them: 5 levels from the mean of the image itself on average, in a
-#: photograph full of detail, and 2 with these. At 1/2 it is 1.6 at most.
-_LEFT = 2
+    from kaleidoscope.record import Frame
 
 
 @op
-class Resize(Geometric):
+class Resize(WholeSized):
     """Make the image `height` x `width` pixels large, whatever its proportions.
 
     Edges stay edges, so the pixel centre at (x, y) of an image of W x H pixels moves to ::
@@ -85,49 +70,239 @@ class Resize(Geometric):
         """
         for name in ("height", "width"):
             fields.whole(self, name, low=1, expected="whole pixels, at least 1")
-        fields.interpolation(self)
-        fields.interpolation(self, "mask_interpolation")
-        if self.area_for_downscale is not None:
-            fields.choice(self, "area_for_downscale", ("image", "image_mask"))
+        self._check_interpolation()
 
-    def for_masks(self) -> Self:
-        """Return the same size, interpolated by `mask_interpolation`."""
-        area = "image" if self.area_for_downscale == "image_mask" else None
-        return replace(self, interpolation=self.mask_interpolation, area_for_downscale=area)
+    def _largest(self, frame: Frame) -> tuple[int, int]:
+        return self.height, self.width
+
+    def _size(self, params: Params) -> tuple[int, int]:
+        return self.height, self.width
+
+
+class _MaxSize(WholeSized):
+    """Keeps the proportions; what remains to be said is which side has to fit."""
+
+    max_size: int | tuple[int, ...] | None
+    max_size_hw: tuple[int | None, int | None] | None
+
+    def _pick(self, scales: list[float]) -> float:
+        """Return which of the scales of the sides holds for both."""
+        raise RecipeError(f"{type(self).__name__} does not say which side has to fit")
+
+    def __post_init__(self) -> None:
+        """Check the fields, and store names instead of OpenCV's integers.
+
+        Raises
+        ------
+        RecipeError
+            If a field is not what it should be.
+        """
+        name = type(self).__name__
+        if (self.max_size is None) == (self.max_size_hw is None):
+            raise RecipeError(
+                f"{name}(max_size={self.max_size!r}, max_size_hw={self.max_size_hw!r}): expected one of the two"
+            )
+        if self.max_size is not None:
+            sizes = _sizes(self.max_size)
+            if not sizes or None in sizes:
+                raise fields.refuse(
+                    self, "max_size", self.max_size, "whole pixels, at least 1, or a list of sizes to draw from"
+                )
+            fields.set_field(self, "max_size", sizes if isinstance(self.max_size, list | tuple) else sizes[0])
+        if self.max_size_hw is not None:
+            sides = _sizes(self.max_size_hw)
+            if len(sides) != 2 or sides == (None, None):
+                raise fields.refuse(
+                    self, "max_size_hw", self.max_size_hw, "(height, width) in whole pixels, one of them may be None"
+                )
+            fields.set_field(self, "max_size_hw", sides)
+        self._check_interpolation()
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Choose ``height`` and ``width``, from a list of sizes by drawing one of them."""
+        size = self.max_size
+        if isinstance(size, tuple):
+            size = size[int(rng.integers(len(size)))]
+        height, width = self._fitted(frame, size)
+        return {"height": height, "width": width}
+
+    def _largest(self, frame: Frame) -> tuple[int, int]:
+        return self._fitted(frame, max(self.max_size) if isinstance(self.max_size, tuple) else self.max_size)
+
+    def _fitted(self, frame: Frame, size: int | None) -> tuple[int, int]:
+        limits = self.max_size_hw or (size, size)
+        sides = (frame.height, frame.width)
+        scale = self._pick([limit / side for limit, side in zip(limits, sides, strict=True) if limit is not None])
+        height, width = (max(1, round(side * scale)) for side in sides)
+        return height, width
+
+
+def _sizes(value: object) -> tuple[int | None, ...]:
+    """Return a size, or a list of them, as a tuple of whole numbers of at least 1 and None; empty if it is none."""
+    several = value if isinstance(value, list | tuple) else (value,)
+    for one in several:
+        whole = isinstance(one, int | float) and not isinstance(one, bool) and one >= 1 and one % 1 == 0
+        if one is not None and not whole:
+            return ()
+    return tuple(None if one is None else int(one) for one in several)
+
+
+@op
+class LongestMaxSize(_MaxSize):
+    """Scale the image until its longest side is `max_size` pixels long, or both sides fit `max_size_hw`.
+
+    The proportions stay, but for rounding: of W x H pixels become ``max(1, round(W * s))`` x ``max(1, round(H * s))``
+    with ::
+
+        s = max_size / max(W, H)    or    s = min(max_height / H, max_width / W)
+
+    Smaller images are enlarged. Any dtype and number of channels. Where it takes means and shrinks by half or more, a
+    large JPEG is decoded smaller, as for `Resize`.
+
+    Parameters
+    ----------
+    max_size : int or list of int, pixels
+        How long the longest side becomes; of a list, one is drawn for each image.
+    max_size_hw : (int or None, int or None), pixels
+        Instead of `max_size`: the height and the width to fit; None: however much it becomes.
+    interpolation : {"linear", "nearest", "cubic", "area", "lanczos4"}
+        How values between pixels are made. OpenCV's integers are accepted.
+    mask_interpolation : as interpolation
+        The same for masks. All but ``nearest`` make values up.
+    area_for_downscale : {None, "image", "image_mask"}
+        ``"image"``: take ``area`` wherever the image becomes smaller, and `interpolation` elsewhere. ``"image_mask"``:
+        for masks, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> ops.LongestMaxSize(max_size=256).sample_params(np.random.default_rng(), Frame(480, 640, 3, "uint8"))
+    {'height': 192, 'width': 256}
+    """
+
+    max_size: int | tuple[int, ...] | None = None
+    max_size_hw: tuple[int | None, int | None] | None = None
+    interpolation: str | int = "linear"
+    mask_interpolation: str | int = "nearest"
+    area_for_downscale: str | None = None
+
+    short_name = "longestmax"
+
+    def _pick(self, scales: list[float]) -> float:
+        return min(scales)
+
+
+@op
+class SmallestMaxSize(_MaxSize):
+    """Scale the image until its shortest side is `max_size` pixels long, or both sides reach `max_size_hw`.
+
+    The proportions stay, but for rounding: of W x H pixels become ``max(1, round(W * s))`` x ``max(1, round(H * s))``
+    with ::
+
+        s = max_size / min(W, H)    or    s = max(max_height / H, max_width / W)
+
+    Smaller images are enlarged. Any dtype and number of channels. Where it takes means and shrinks by half or more, a
+    large JPEG is decoded smaller, as for `Resize`.
+
+    Parameters
+    ----------
+    max_size : int or list of int, pixels
+        How long the shortest side becomes; of a list, one is drawn for each image.
+    max_size_hw : (int or None, int or None), pixels
+        Instead of `max_size`: the height and the width to reach; None: however much it becomes.
+    interpolation : {"linear", "nearest", "cubic", "area", "lanczos4"}
+        How values between pixels are made. OpenCV's integers are accepted.
+    mask_interpolation : as interpolation
+        The same for masks. All but ``nearest`` make values up.
+    area_for_downscale : {None, "image", "image_mask"}
+        ``"image"``: take ``area`` wherever the image becomes smaller, and `interpolation` elsewhere. ``"image_mask"``:
+        for masks, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> ops.SmallestMaxSize(max_size=240).sample_params(np.random.default_rng(), Frame(480, 640, 3, "uint8"))
+    {'height': 240, 'width': 320}
+    """
+
+    max_size: int | tuple[int, ...] | None = None
+    max_size_hw: tuple[int | None, int | None] | None = None
+    interpolation: str | int = "linear"
+    mask_interpolation: str | int = "nearest"
+    area_for_downscale: str | None = None
+
+    short_name = "smallestmax"
+
+    def _pick(self, scales: list[float]) -> float:
+        return max(scales)
+
+
+@op
+class RandomScale(WholeSized):
+    """Scale the image by a factor drawn from a range: both sides by the same.
+
+    Of W x H pixels become ``max(1, floor(W * s))`` x ``max(1, floor(H * s))`` with ``s = 1 + u``, u drawn uniformly
+    from `scale_limit`. Any dtype and number of channels. Where it takes means and always shrinks by half or more, a
+    large JPEG is decoded smaller, as for `Resize`.
+
+    Parameters
+    ----------
+    scale_limit : (float, float) or float, greater than -1
+        By how much the image grows, as a share of its sides: -0.1 is a tenth smaller. A number x stands for (-x, x).
+    interpolation : {"linear", "nearest", "cubic", "area", "lanczos4"}
+        How values between pixels are made. OpenCV's integers are accepted.
+    mask_interpolation : as interpolation
+        The same for masks. All but ``nearest`` make values up.
+    area_for_downscale : {None, "image", "image_mask"}
+        ``"image"``: take ``area`` wherever the image becomes smaller, and `interpolation` elsewhere. ``"image_mask"``:
+        for masks, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> ops.RandomScale((0.5, 0.5)).sample_params(np.random.default_rng(), Frame(480, 641, 3, "uint8"))
+    {'height': 720, 'width': 961}
+    """
+
+    scale_limit: fields.Range = (-0.1, 0.1)
+    interpolation: str | int = "linear"
+    mask_interpolation: str | int = "nearest"
+    area_for_downscale: str | None = None
+
+    short_name = "scale"
+
+    def __post_init__(self) -> None:
+        """Check the fields, and store names instead of OpenCV's integers.
+
+        Raises
+        ------
+        RecipeError
+            If a field is not what it should be.
+        """
+        expected, given = "shares of the sides by which the image grows, each greater than -1", self.scale_limit
+        fields.pair(self, "scale_limit", expected=expected, symmetric=True)
+        if self._limits[0] <= -1:
+            raise fields.refuse(self, "scale_limit", given, expected)
+        self._check_interpolation()
 
     @property
-    def resampling(self) -> Resampling:
-        """How it interpolates; beyond the border the outermost pixels go on."""
-        return Resampling(str(self.interpolation), "replicate")
+    def _limits(self) -> tuple[float, float]:
+        return cast("tuple[float, float]", self.scale_limit)
 
-    @property
-    def fuses(self) -> bool:
-        """Whether the op keeps the frame: no."""
-        return False
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``height`` and ``width``."""
+        height, width = _scaled(frame, fields.draw(rng, self.scale_limit))
+        return {"height": height, "width": width}
 
-    def out_frame(self, frame: Frame, params: Params) -> Frame:
-        """Return the frame of the new size."""
-        return replace(frame, height=self.height, width=self.width)
+    def _largest(self, frame: Frame) -> tuple[int, int]:
+        return _scaled(frame, self._limits[1])
 
-    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
-        """Return the scaling, shape (3, 3): source to output, in pixels at pixel centres."""
-        across, down = self.width / frame.width, self.height / frame.height
-        return np.array([[across, 0.0, across / 2 - 0.5], [0.0, down, down / 2 - 0.5], [0.0, 0.0, 1.0]])
 
-    def reduction(self, frame: Frame) -> int:
-        """Return half of how much it shrinks, at least 2 where it does, if it takes means; 1 if it takes few pixels."""
-        if self.interpolation != "area" and self.area_for_downscale is None:
-            return 1
-        shrinks = min(frame.height // self.height, frame.width // self.width)
-        return max(1, min(shrinks, 2), shrinks // _LEFT)
-
-    def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
-        """Fill `out`, shape (height, width, C), with the whole of `src`, shape (H, W, C)."""
-        shrinks = self.height < src.shape[0] or self.width < src.shape[1]
-        name = "area" if shrinks and self.area_for_downscale else str(self.interpolation)
-        size, code = (self.width, self.height), _CODES[name]
-        by_groups(lambda some, made, _: cv2.resize(some, size, dst=made, interpolation=code), src, out)
-        if out.dtype == np.float32 and name != "nearest":
-            # Cubic and lanczos4 overshoot at edges, which integers saturate by themselves, and weights add up to 1
-            # but for rounding; normalized pixels keep their own range.
-            np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
+def _scaled(frame: Frame, more: float) -> tuple[int, int]:
+    return max(1, int(frame.height * (1 + more))), max(1, int(frame.width * (1 + more)))
