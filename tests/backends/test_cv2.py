@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from kaleidoscope import ops
-from kaleidoscope.backends.cv2 import MAX_SIDE, MOST_BUFFERS, Cv2Backend
+from kaleidoscope.backends.cv2 import MOST_BUFFERS, Cv2Backend
 from kaleidoscope.backends.moves import moves_of
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Geometric, Op, Resampling, into, op
+from kaleidoscope.ops.interpolate import MAX_SIDE
 from kaleidoscope.record import MAX_VALUE, Frame
 
 DTYPES = ["uint8", "uint16", "float32"]
