@@ -19,8 +19,14 @@ OPS_GROUP = "kaleidoscope.ops"
 
 #: Modules of `kaleidoscope.ops`, and the ops and combinators that each holds.
 _FAMILIES = {
-    "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90",
+    "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90 D4",
     "affine": "Rotate Affine",
+    "turn": "ShiftScaleRotate SafeRotate",
+    "perspective": "Perspective",
+    "distort": "GridDistortion OpticalDistortion",
+    "elastic": "ElasticTransform",
+    "spline": "ThinPlateSpline",
+    "shuffle": "RandomGridShuffle",
     "size": "Resize",
     "crop": "CenterCrop RandomCrop Pad",
     "colour": "HueSaturationValue RandomBrightnessContrast",

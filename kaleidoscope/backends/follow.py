@@ -10,7 +10,15 @@ import numpy as np
 
 from kaleidoscope.backends.cv2 import warp_into
 from kaleidoscope.backends.moves import Kernel, Move, Warp
-from kaleidoscope.coordinates import HALF, bounds, keeps_upright, move_points, outlines
+from kaleidoscope.coordinates import (
+    HALF,
+    bounds,
+    clip_polygon,
+    cut_behind,
+    keeps_upright,
+    move_points,
+    outlines,
+)
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Geometric
 from kaleidoscope.record import Frame
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Points on each side of a box that is moved by no matrix: its sides get bent.
 _PER_SIDE = 16
+#: Pixels between the points that a polygon's sides get before they are bent, and off the straight line that are bent.
+_APART, _BENT = 4.0, 0.1
 
 
 def follow(targets: Targets, moves: Iterable[Move]) -> tuple[Targets, Counter[str]]:
@@ -76,6 +86,8 @@ def _moved_mask(mask: NDArray[Any], move: Move) -> NDArray[Any]:
 
 def _moved_objects(targets: Targets, move: Move) -> Targets:
     """Return the objects where the pixels went, clipped by nothing."""
+    if isinstance(move, Kernel) and (pieces := move.op.pieces(move.before, move.params)) is not None:
+        return _moved_in_pieces(targets, move, pieces)
     matrix, method = None, "largest_box"
     if isinstance(move, Warp):
         matrix = move.matrix
@@ -94,8 +106,19 @@ def _moved_objects(targets: Targets, move: Move) -> Targets:
         boxes[known], method="largest_box" if upright else method, per_side=1 if matrix is not None else _PER_SIDE
     )
     boxes[known] = bounds((to(shape.reshape(-1, 2) - HALF) + HALF).reshape(shape.shape))
-    rings = iter(_moved([ring - HALF for rings in targets.polygons for ring in rings], to))
-    polygons = tuple(tuple(next(rings) + HALF for _ in before) for before in targets.polygons)
+    rings = [ring - HALF for rings in targets.polygons for ring in rings]
+    if matrix is None:
+        rings = _bent(rings, to)
+    else:
+        fronts = [cut_behind(outline - HALF, matrix) for outline in shape] if matrix[2, :2].any() else []
+        for i, front in zip(np.flatnonzero(known), fronts, strict=False):
+            if len(front) < shape.shape[1]:
+                boxes[i] = bounds(to(front) + HALF) if len(front) else 0.0
+        rings = _moved([cut_behind(ring, matrix) for ring in rings], to)
+    left = iter(rings)
+    polygons = tuple(
+        tuple(ring + HALF for ring in [next(left) for _ in before] if len(ring)) for before in targets.polygons
+    )
     if not upright:
         for i, its_rings in enumerate(polygons):
             if its_rings:
@@ -108,6 +131,55 @@ def _moved_objects(targets: Targets, move: Move) -> Targets:
         for place, points in zip(places, targets.keypoints, strict=True)
     )
     return targets.changed(boxes=boxes, polygons=polygons, keypoints=keypoints)
+
+
+def _bent(rings: Sequence[Floats], to: Callable[[Floats], Floats]) -> list[Floats]:
+    """Return polygons moved by what bends their sides: with points on those sides that are straight no more."""
+    made = []
+    fine = [_with_points_on_sides(ring) for ring in rings]
+    for ring, (_, side) in zip(_moved([points for points, _ in fine], to), fine, strict=True):
+        first = np.flatnonzero(np.diff(side, prepend=-1))  # the corners
+        start, along = ring[first], np.roll(ring[first], -1, axis=0) - ring[first]
+        (dx, dy), (x, y) = along[side].T, (ring - start[side]).T
+        off = np.abs(x * dy - y * dx) / np.maximum(np.hypot(dx, dy), np.finfo(float).tiny)
+        most = np.maximum.reduceat(off, first) if len(ring) else off
+        made.append(ring[(most > _BENT)[side] | (np.diff(side, prepend=-1) > 0)])
+    return made
+
+
+def _with_points_on_sides(ring: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """Return a polygon with points on its sides, and for each point the side that it lies on or begins."""
+    along = np.roll(ring, -1, axis=0) - ring
+    count = np.maximum(1, np.ceil(np.hypot(along[:, 0], along[:, 1]) / _APART)).astype(int)
+    side = np.repeat(np.arange(len(ring)), count)
+    share = (np.arange(len(side)) - np.repeat(np.cumsum(count) - count, count)) / count[side]
+    return ring[side] + share[:, np.newaxis] * along[side], side
+
+
+def _moved_in_pieces(targets: Targets, move: Kernel, pieces: Sequence[tuple[Floats, Floats]]) -> Targets:
+    """Return the objects where the pieces of the image went, cut as it was."""
+    boxes, known = targets.boxes.copy(), ~np.isnan(targets.boxes[:, 0])
+    polygons = []
+    for i, rings in enumerate(targets.polygons):
+        parts = [
+            part + piece[:2] + shift
+            for piece, shift in pieces
+            for ring in rings
+            for part in clip_polygon(ring - piece[:2], *(piece[2:] - piece[:2]))
+        ]
+        polygons.append(tuple(parts))
+        if parts:
+            boxes[i] = bounds(np.concatenate(parts))
+        elif known[i]:
+            inside = [np.clip(targets.boxes[i].reshape(2, 2), piece[:2], piece[2:]) + shift for piece, shift in pieces]
+            there = [box for box in inside if (box[1] > box[0]).all()]
+            boxes[i] = bounds(np.concatenate(there)) if there else 0.0
+    places = _moved([points[:, :2] for points in targets.keypoints], lambda points: _moved_by(move, points))
+    keypoints = [points.copy() for points in targets.keypoints]
+    for place, points in zip(places, keypoints, strict=True):
+        if len(points):
+            points[:, :2] = np.where(points[:, 2:] == 0, 0.0, place)
+    return targets.changed(boxes=boxes, polygons=tuple(polygons), keypoints=tuple(keypoints))
 
 
 def _moved_by(move: Kernel, points: Floats) -> Floats:

@@ -25,15 +25,24 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.crop import CenterCrop as CenterCrop
     from kaleidoscope.ops.crop import Pad as Pad
     from kaleidoscope.ops.crop import RandomCrop as RandomCrop
+    from kaleidoscope.ops.distort import GridDistortion as GridDistortion
+    from kaleidoscope.ops.distort import OpticalDistortion as OpticalDistortion
+    from kaleidoscope.ops.elastic import ElasticTransform as ElasticTransform
+    from kaleidoscope.ops.flip import D4 as D4
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.perspective import Perspective as Perspective
+    from kaleidoscope.ops.shuffle import RandomGridShuffle as RandomGridShuffle
     from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.spline import ThinPlateSpline as ThinPlateSpline
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
+    from kaleidoscope.ops.turn import SafeRotate as SafeRotate
+    from kaleidoscope.ops.turn import ShiftScaleRotate as ShiftScaleRotate
 
 
 def __getattr__(name: str) -> Any:
