@@ -101,36 +101,56 @@ def _moved_objects(targets: Targets, move: Move) -> Targets:
         return _moved_by(move, points) if len(points) else points  # type: ignore[arg-type]  # it is a Kernel
 
     upright = matrix is not None and keeps_upright(matrix)
-    boxes, known = targets.boxes.copy(), ~np.isnan(targets.boxes[:, 0])
-    shape = outlines(
-        boxes[known], method="largest_box" if upright else method, per_side=1 if matrix is not None else _PER_SIDE
-    )
-    boxes[known] = bounds((to(shape.reshape(-1, 2) - HALF) + HALF).reshape(shape.shape))
-    rings = [ring - HALF for rings in targets.polygons for ring in rings]
-    if matrix is None:
-        rings = _bent(rings, to)
-    else:
-        fronts = [cut_behind(outline - HALF, matrix) for outline in shape] if matrix[2, :2].any() else []
-        for i, front in zip(np.flatnonzero(known), fronts, strict=False):
-            if len(front) < shape.shape[1]:
-                boxes[i] = bounds(to(front) + HALF) if len(front) else 0.0
-        rings = _moved([cut_behind(ring, matrix) for ring in rings], to)
-    left = iter(rings)
-    polygons = tuple(
-        tuple(ring + HALF for ring in [next(left) for _ in before] if len(ring)) for before in targets.polygons
-    )
+    boxes = _moved_boxes(targets.boxes, matrix, to, method="largest_box" if upright else method)
+    polygons = _moved_polygons(targets.polygons, matrix, to)
     if not upright:
         for i, its_rings in enumerate(polygons):
             if its_rings:
                 boxes[i] = bounds(np.concatenate(its_rings))
-    places = _moved([points[:, :2] for points in targets.keypoints], to)
-    for place, points in zip(places, targets.keypoints, strict=True):
-        place[points[:, 2] == 0] = 0.0  # what is not there is nowhere
-    keypoints = tuple(
-        np.concatenate([place, points[:, 2:]], axis=1) if len(points) else points
-        for place, points in zip(places, targets.keypoints, strict=True)
-    )
+    keypoints = _moved_keypoints(targets.keypoints, to)
     return targets.changed(boxes=boxes, polygons=polygons, keypoints=keypoints)
+
+
+def _in_perspective(matrix: Floats | None) -> bool:
+    return matrix is not None and bool(matrix[2, :2].any())
+
+
+def _moved_boxes(before: Floats, matrix: Floats | None, to: Callable[[Floats], Floats], *, method: str) -> Floats:
+    """Return the bounds of what boxes, shape (N, 4), become; `matrix` is that of `to`, if it has one."""
+    boxes, known = before.copy(), ~np.isnan(before[:, 0])
+    # Straight lines stay straight by a matrix, and so their ends have the bounds.
+    shape = outlines(before[known], method=method, per_side=1 if matrix is not None else _PER_SIDE) - HALF
+    boxes[known] = bounds((to(shape.reshape(-1, 2)) + HALF).reshape(shape.shape))
+    if matrix is not None and _in_perspective(matrix):
+        for i, outline in zip(np.flatnonzero(known).tolist(), shape, strict=True):
+            front = cut_behind(outline, matrix)
+            if front is not outline:
+                boxes[i] = bounds(to(front) + HALF) if len(front) else 0.0
+    return boxes
+
+
+def _moved_polygons(
+    before: Sequence[Sequence[Floats]], matrix: Floats | None, to: Callable[[Floats], Floats]
+) -> tuple[tuple[Floats, ...], ...]:
+    """Return what polygons become; `matrix` is that of `to`, if it has one."""
+    rings = [ring - HALF for rings in before for ring in rings]
+    if matrix is None:
+        rings = _bent(rings, to)
+    elif _in_perspective(matrix):
+        rings = _moved([cut_behind(ring, matrix) for ring in rings], to)
+    else:
+        rings = _moved(rings, to)
+    left = iter(rings)
+    return tuple(tuple(ring + HALF for ring in [next(left) for _ in rings] if len(ring)) for rings in before)
+
+
+def _moved_keypoints(before: Sequence[Floats], to: Callable[[Floats], Floats]) -> tuple[Floats, ...]:
+    """Return where keypoints, each of shape (K, 3) with their visibility, go."""
+    keypoints = [points.copy() for points in before]
+    for place, points in zip(_moved([points[:, :2] for points in before], to), keypoints, strict=True):
+        if len(points):
+            points[:, :2] = np.where(points[:, 2:] == 0, 0.0, place)  # what is not there is nowhere
+    return tuple(keypoints)
 
 
 def _bent(rings: Sequence[Floats], to: Callable[[Floats], Floats]) -> list[Floats]:
@@ -174,12 +194,8 @@ def _moved_in_pieces(targets: Targets, move: Kernel, pieces: Sequence[tuple[Floa
             inside = [np.clip(targets.boxes[i].reshape(2, 2), piece[:2], piece[2:]) + shift for piece, shift in pieces]
             there = [box for box in inside if (box[1] > box[0]).all()]
             boxes[i] = bounds(np.concatenate(there)) if there else 0.0
-    places = _moved([points[:, :2] for points in targets.keypoints], lambda points: _moved_by(move, points))
-    keypoints = [points.copy() for points in targets.keypoints]
-    for place, points in zip(places, keypoints, strict=True):
-        if len(points):
-            points[:, :2] = np.where(points[:, 2:] == 0, 0.0, place)
-    return targets.changed(boxes=boxes, polygons=tuple(polygons), keypoints=tuple(keypoints))
+    keypoints = _moved_keypoints(targets.keypoints, lambda points: _moved_by(move, points))
+    return targets.changed(boxes=boxes, polygons=tuple(polygons), keypoints=keypoints)
 
 
 def _moved_by(move: Kernel, points: Floats) -> Floats:

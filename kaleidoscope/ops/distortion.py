@@ -131,11 +131,11 @@ def _seen_at(points: Floats, places: Places) -> Floats:
 def _shifts(places: Places, at: Floats) -> Floats:
     """Return ``places(at) - at``, shape (N, 2), between pixels linearly and beyond the frame as at its border."""
     height, width = places[0].shape
-    at = np.clip(at, 0, [width - 1, height - 1])
+    at = np.clip(at, 0.0, [width - 1, height - 1])
     first = np.floor(at).astype(int)
     part = at - first
     (x1, y1), (x2, y2) = first.T, np.minimum(first + 1, [width - 1, height - 1]).T
-    found: Floats = np.empty((len(at), 2))
+    found: Floats = np.empty((len(at), 2), np.float64)
     for axis, plane in enumerate(places):
         upper = plane[y1, x1] * (1 - part[:, 0]) + plane[y1, x2] * part[:, 0]
         lower = plane[y2, x1] * (1 - part[:, 0]) + plane[y2, x2] * part[:, 0]
@@ -147,7 +147,7 @@ def _shifts(places: Places, at: Floats) -> Floats:
 def node_places(step: int, length: int) -> Floats:
     """Return where, in pixels, the nodes of a coarse grid lie along a side: one each `step` pixels, and one beyond."""
     count = -(-length // step)
-    return (np.arange(-1, count + 1) + 0.5) * step - 0.5
+    return (np.arange(-1.0, count + 1.0) + 0.5) * step - 0.5
 
 
 def shifted_places(nodes: Iterable[NDArray[Any]], step: int, height: int, width: int) -> Places:

@@ -161,12 +161,13 @@ class Perspective(Geometric):
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the whole map, shape (3, 3): source to output, in pixels at pixel centres."""
         out = self.out_frame(frame, params)
+        if not np.any(params["corners"]):
+            return np.eye(3)  # exactly: what is rounded below would be interpolated
         matrix = _projection(_drawn(params))
         if self.fit_output:
             x1, y1, x2, y2 = _extent(params)
-            matrix = (
-                np.array([[1 / (x2 - x1), 0, -x1 / (x2 - x1)], [0, 1 / (y2 - y1), -y1 / (y2 - y1)], [0, 0, 1]]) @ matrix
-            )
+            wide, high = x2 - x1, y2 - y1
+            matrix = np.array([[1 / wide, 0, -x1 / wide], [0, 1 / high, -y1 / high], [0, 0, 1]]) @ matrix
         # From pixel centres to edges in fractions of the frame, and back.
         there = np.array(
             [[1 / frame.width, 0, HALF / frame.width], [0, 1 / frame.height, HALF / frame.height], [0, 0, 1]]
@@ -174,8 +175,7 @@ class Perspective(Geometric):
         back = np.array([[out.width, 0, -HALF], [0, out.height, -HALF], [0, 0, 1]])
         moved: NDArray[np.float64] = back @ matrix @ there
         moved /= moved[2, 2]
-
-    return moved
+        return moved
 
 
 def _drawn(params: Params) -> NDArray[np.float64]:
