@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 #: Fields that say how the outcome is made of the places, and not where these are.
 _HOW = {"interpolation", "mask_interpolation", "border_mode", "fill", "fill_mask", "keypoint_remapping_method"}
-#: The last places of a thread: pixels, masks and points of one draw need the same.
+#: The last places of a thread: pixels, masks and points of one draw need the same. Those of more bytes, of images of
+#: more than 16 megapixels, are made again.
 _last = threading.local()
+_MOST_KEPT = 2**27
 
 
 class Distortion(Op):
@@ -88,12 +90,14 @@ class Distortion(Op):
     def _places(self, height: int, width: int, params: Params) -> Places:
         where = {name: value for name, value in self.settings().items() if name not in _HOW}
         key = (type(self), repr(where), json.dumps(params), height, width)
-        if getattr(_last, "key", None) != key:
-            _last.key, _last.places = None, None  # gone before the next ones are made: they may be large
-            _last.places = self.places(height, width, params)
-            _last.key = key
-        found: Places = _last.places
-        return found
+        if getattr(_last, "key", None) == key:
+            kept: Places = _last.places
+            return kept
+        _last.key = _last.places = None  # gone before the next ones are made: they may be large
+        places = self.places(height, width, params)
+        if 2 * places[0].nbytes <= _MOST_KEPT:
+            _last.key, _last.places = key, places
+        return places
 
 
 #: Steps towards where a point is seen, and how many of them are whole ones. Half ones do not swing to and fro.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaleidoscope.coordinates import HALF, bounds, move_points
+from kaleidoscope.coordinates import HALF, move_points
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Geometric, Params, Resampling, op
@@ -25,6 +25,10 @@ _FURTHEST = 0.32
 _NEAREST = 0.25
 #: The corners: upper left, upper right, lower right, lower left.
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+#: What is less than this, of a pixel, is rounding.
+_ROUNDING = 1e-6
+#: Pixels. Smaller images have corners within a few pixels of each other.
+_SMALL = 32
 #: The ways into the image from each.
 _INWARDS = 1 - 2 * _CORNERS
 
@@ -142,14 +146,12 @@ class Perspective(Geometric):
         fields.refuse_fill(self, self.fill, frame)
         if self.keep_size:
             return frame
-        size = np.array([frame.width, frame.height])
         if self.fit_output:
-            # Rounding must not add a pixel.
-            sides = np.ceil(_extent(params) @ [[-1, 0], [0, -1], [1, 0], [0, 1]] * size - 1e-6)
+            sides = _outcome(frame, params).max(axis=0) + _ROUNDING
         else:
-            corners = _drawn(params) * size
+            corners = _drawn(params) * [frame.width, frame.height]
             lengths = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1)  # left, upper, right, lower
-            sides = np.floor([max(lengths[1::2]) + 1e-6, max(lengths[::2]) + 1e-6])
+            sides = np.array([max(lengths[1::2]), max(lengths[::2])]) + _ROUNDING
         if max(sides) > MAX_SIDE:
             raise OpError(
                 f"Perspective(fit_output=True): expected an outcome of at most {MAX_SIDE} pixels a side, got "
@@ -165,9 +167,8 @@ class Perspective(Geometric):
             return np.eye(3)  # exactly: what is rounded below would be interpolated
         matrix = _projection(_drawn(params))
         if self.fit_output:
-            x1, y1, x2, y2 = _extent(params)
-            wide, high = x2 - x1, y2 - y1
-            matrix = np.array([[1 / wide, 0, -x1 / wide], [0, 1 / high, -y1 / high], [0, 0, 1]]) @ matrix
+            outcome = _outcome(frame, params)
+            matrix = np.linalg.inv(_projection(outcome / outcome.max(axis=0)))
         # From pixel centres to edges in fractions of the frame, and back.
         there = np.array(
             [[1 / frame.width, 0, HALF / frame.width], [0, 1 / frame.height, HALF / frame.height], [0, 0, 1]]
@@ -184,9 +185,14 @@ def _drawn(params: Params) -> NDArray[np.float64]:
     return corners
 
 
-def _extent(params: Params) -> NDArray[np.float64]:
-    """Return the bounds of the whole image as it is seen, xyxy in fractions of the frame."""
-    return bounds(move_points(_CORNERS, _projection(_drawn(params))))
+def _outcome(frame: Frame, params: Params) -> NDArray[np.float64]:
+    """Return where the image's corners are seen, shape (4, 2), in pixels from the upper left of their bounds.
+
+    They are whole pixels, as in Albumentations, but in images so small that two could become one.
+    """
+    seen = move_points(_CORNERS, _projection(_drawn(params))) * [frame.width, frame.height]
+    seen -= seen.min(axis=0)
+    return np.rint(seen) if min(frame.width, frame.height) >= _SMALL else seen
 
 
 def _projection(corners: NDArray[np.float64]) -> NDArray[np.float64]:
