@@ -165,7 +165,7 @@ class Perspective(Geometric):
         out = self.out_frame(frame, params)
         if not np.any(params["corners"]):
             return np.eye(3)  # exactly: what is rounded below would be interpolated
-        matrix = _projection(_drawn(params))
+        matrix: NDArray[Any] = _projection(_drawn(params))
         if self.fit_output:
             outcome = _outcome(frame, params)
             matrix = np.linalg.inv(_projection(outcome / outcome.max(axis=0)))
