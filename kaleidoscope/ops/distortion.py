@@ -89,7 +89,7 @@ class Distortion(Op):
 
     def _places(self, height: int, width: int, params: Params) -> Places:
         where = {name: value for name, value in self.settings().items() if name not in _HOW}
-        key = (type(self), repr(where), json.dumps(params), height, width)
+        key = (type(self), repr(where), json.dumps(dict(params)), height, width)
         if getattr(_last, "key", None) == key:
             kept: Places = _last.places
             return kept

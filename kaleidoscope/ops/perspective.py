@@ -79,10 +79,10 @@ class Perspective(Geometric):
     >>> frame, drawn = Frame(100, 200, 3, "uint8"), {"corners": [[0.1, 0], [0.1, 0], [0, 0], [0, 0]]}
     >>> looked = ops.Perspective().matrix(frame, drawn)
     >>> x, y, w = looked @ [20 - 0.5, 0 - 0.5, 1]  # the drawn upper left corner, at pixel centres
-    >>> round(x / w, 6), round(y / w, 6)
+    >>> round(float(x / w), 6), round(float(y / w), 6)
     (-0.5, -0.5)
     >>> print(ops.Perspective(keep_size=False).out_frame(frame, drawn))
-    200x102x3 uint8
+    200x101x3 uint8
     """
 
     scale: fields.Range = (0.05, 0.1)

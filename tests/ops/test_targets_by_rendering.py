@@ -375,6 +375,23 @@ def test_three_in_a_row_leave_them_there(triple):
     rendered(moving(KINDS[i] for i in triple), seed=sum(triple), mask_slack=THREE)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [ops.HorizontalFlip(), ops.Perspective(), ops.Rotate(20)],
+        [ops.Perspective(), ops.Perspective(), ops.VerticalFlip()],
+        [ops.Perspective(keep_size=False), ops.Transpose(), ops.Perspective(fit_output=True)],
+        [ops.GridDistortion(), ops.Perspective(), ops.CenterCrop(50, 60)],
+        [ops.D4(), ops.RandomGridShuffle((2, 2))],
+        [ops.SafeRotate(), ops.ElasticTransform(alpha=60, sigma=8)],
+    ],
+    ids=str,
+)
+def test_so_do_tilts_and_distortions(parts):
+    for seed in range(4):
+        rendered(ops.Sequential(*parts), seed=seed, mask_slack=THREE)
+
+
 SOME = st.lists(st.sampled_from(KINDS[:-1]), min_size=1, max_size=3)
 
 
