@@ -114,12 +114,15 @@ class ElasticTransform(Distortion):
 
     def places(self, height: int, width: int, params: Params) -> Places:
         """Return where pixels come from, x and y at pixel centres, each of shape (height, width)."""
-        step = 1 if self.approximate else max(1, int(self.sigma / _NODES))
-        kernel = _gaussian(self.sigma / step, _WINDOW if self.approximate else None)
+        # Shifts that are smooth over many times the image are all but the same everywhere.
+        sigma = self.sigma if self.approximate else min(self.sigma, _NODES * max(height, width))
+        step = 1 if self.approximate else max(1, int(sigma / _NODES))
+        kernel = _gaussian(sigma / step, _WINDOW if self.approximate else None)
         beyond = len(kernel) // 2  # noise that is smoothed into the frame's outermost pixels
         rows, columns = (len(node_places(step, size)) for size in (height, width))
         shape = (1 if self.same_dxdy else 2, rows + 2 * beyond, columns + 2 * beyond)
         strength = self.alpha * _deviation(self.noise_distribution, height * width * shape[0]) / step
+        strength *= sigma / self.sigma
         smooth: list[NDArray[Any]] = [
             cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel * strength)[
                 beyond : beyond + rows, beyond : beyond + columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from kaleidoscope.ops import fields
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: Nodes between two points at least, and pixels between nodes at most: what is interpolated linearly in between is off
 #: by 0.03 pixels at most in an image of 512 x 512, and takes a twentieth of the time.
 _NODES, _APART = 32, 8
+#: What has a logarithm; it is multiplied by 0.
+_TINY = 1e-30
 
 
 @op
@@ -98,11 +101,13 @@ class ThinPlateSpline(Distortion):
         """Return where pixels come from, x and y at pixel centres, each of shape (height, width)."""
         step = min(_APART, max(1, min(height, width) // (_NODES * self.num_control_points)))
         x, y = ((node_places(step, size) + 0.5) / size for size in (width, height))
-        across, down = np.meshgrid(x, y)
-        at = np.stack([across.ravel(), down.ravel()], axis=1)
-        moved = _basis(at, _points(self.num_control_points)) @ (_weights(self.num_control_points) @ params["shifts"])
-        nodes = (moved * [width, height]).astype(np.float32).T.reshape(2, len(y), len(x))
-        return shifted_places(nodes, step, height, width)
+        points = _points(self.num_control_points)
+        weights = _weights(self.num_control_points) @ params["shifts"] * [width, height]
+        bent = _bent(x, y, points) @ weights[: len(points)].astype(np.float32)
+        constant, across, down = weights[len(points) :]
+        bent += (constant + np.multiply.outer(x, across)).astype(np.float32)
+        bent += np.multiply.outer(y, down).astype(np.float32)[:, np.newaxis]
+        return shifted_places(np.ascontiguousarray(np.moveaxis(bent, -1, 0)), step, height, width)
 
 
 @cache
@@ -116,18 +121,24 @@ def _points(count: int) -> Floats:
 
 @cache
 def _weights(count: int) -> Floats:
-    """Return what makes the coefficients of `_basis` out of shifts of the points, shape (N + 3, N)."""
+    """Return what makes weights of r^2 log r of each point, 1, x and y out of the points' shifts, shape (N + 3, N)."""
     points = _points(count)
-    basis = _basis(points, points)
+    squared = ((points[:, np.newaxis] - points) ** 2).sum(axis=-1)
+    plane = np.concatenate([np.ones((len(points), 1)), points], axis=1)
     system = np.zeros((len(points) + 3,) * 2)
-    system[: len(points)] = basis
-    system[len(points) :, : len(points)] = basis[:, len(points) :].T
+    system[: len(points), : len(points)] = squared * np.log(np.maximum(squared, _TINY)) / 2
+    system[: len(points), len(points) :], system[len(points) :, : len(points)] = plane, plane.T
     solved: NDArray[Any] = np.linalg.inv(system)
     return solved[:, : len(points)]
 
 
-def _basis(at: Floats, points: Floats) -> Floats:
-    """Return the functions that a thin plate is made of: r^2 log r of each point, and 1, x and y; shape (M, N + 3)."""
-    squared = ((at[:, np.newaxis] - points) ** 2).sum(axis=-1)
-    bent = squared * np.log(np.maximum(squared, np.finfo(float).tiny)) / 2
-    return np.concatenate([bent, np.ones((len(at), 1)), at], axis=1)
+def _bent(x: Floats, y: Floats, points: Floats) -> NDArray[np.float32]:
+    """Return r^2 log r of each point at the nodes of a grid, shape (len(y), len(x), N)."""
+    across, down = (
+        ((at[:, np.newaxis] - along) ** 2).astype(np.float32) for at, along in zip((x, y), points.T, strict=True)
+    )
+    squared = down[:, np.newaxis] + across
+    bent: NDArray[Any] = cv2.log(np.maximum(squared, np.float32(_TINY)).reshape(-1)).reshape(squared.shape)
+    bent *= squared
+    bent /= 2
+    return bent
