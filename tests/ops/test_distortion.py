@@ -320,7 +320,7 @@ def test_elastic_axes_are_independent_or_the_same():
 def test_the_smoothest_elastic_shifts_are_alike_everywhere(sigma):
     places = [ops.ElasticTransform(1000 * sigma, sigma).places(20, 30, {"seed": seed}) for seed in range(40)]
     shifts = np.stack([x - np.arange(30) for x, _ in places])
-    assert np.ptp(shifts, axis=(1, 2)).max() < 0.5 * np.std(shifts)
+    assert np.ptp(shifts, axis=(1, 2)).mean() < 0.3 * np.std(shifts)
     assert np.std(shifts) == pytest.approx(1000 / 3.2 / (2 * np.sqrt(np.pi)), rel=0.25)
 
 
