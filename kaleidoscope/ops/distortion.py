@@ -121,10 +121,13 @@ def _seen_at(points: Floats, places: Places) -> Floats:
         far = np.abs(missed).max(axis=1, initial=0) > _CLOSE
         left, missed = left[far], missed[far]
         if not len(left):
-            return seen
+            break
         seen[left] += missed if step < _WHOLE else missed / 2
-    missed = points[left] - seen[left] - _shifts(places, seen[left])
-    for i in left[np.abs(missed).max(axis=1) > _LOST]:
+    missed = np.abs(points - seen - _shifts(places, seen)).max(axis=1) > _LOST
+    if (np.diff(places[0], axis=1) <= 0).any() or (np.diff(places[1], axis=0) <= 0).any():
+        # It is folded: what was found beyond the frame may be seen in it as well.
+        missed |= ((seen < 0) | (seen > np.subtract(places[0].shape[::-1], 1))).any(axis=1)
+    for i in np.flatnonzero(missed):
         away = (places[0] - points[i, 0]) ** 2 + (places[1] - points[i, 1]) ** 2
         best = int(np.argmin(away))
         if away.flat[best] < 1:
