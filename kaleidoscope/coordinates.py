@@ -23,10 +23,19 @@ HALF = 0.5
 _AROUND = 180
 #: What a matrix holds of this size, of 1, is rounding: the sine of pi is 1e-16.
 _ROUNDING = 1e-12
+#: Of the depth w that a projective matrix gives: what is no more than this is not in front of the camera.
+_HORIZON = 1e-9
+#: Where outlines are cut that reach behind the camera: what is nearer is drawn out to a thousand times its size.
+_CUT = 1e-3
+#: Where what is behind the camera goes, in pixels: outside of every frame, and far from any overflow.
+_FAR = 1e7
 
 
 def move_points(points: Floats, matrix: Floats) -> Floats:
     """Return `points`, shape (N, 2), moved by `matrix`, shape (3, 3); both at pixel centres.
+
+    By a projective one, ``(x, y, w)`` becomes ``(x / w, y / w)``. What is behind the camera (w is not above 0) is seen
+    nowhere: it goes far away from every frame.
 
     Examples
     --------
@@ -35,8 +44,34 @@ def move_points(points: Floats, matrix: Floats) -> Floats:
     """
     moved: Floats = points @ matrix[:2, :2].T + matrix[:2, 2]
     if matrix[2, 0] or matrix[2, 1] or matrix[2, 2] != 1:
-        moved /= (points @ matrix[2, :2] + matrix[2, 2])[:, np.newaxis]
+        depth = points @ matrix[2, :2] + matrix[2, 2]
+        seen = depth > _HORIZON
+        moved[seen] /= depth[seen, np.newaxis]
+        moved[~seen] = -_FAR
     return moved
+
+
+def cut_behind(ring: Floats, matrix: Floats) -> Floats:
+    """Return what of a polygon, shape (K, 2), lies in front of the camera of a projective `matrix`; all of it if none.
+
+    Examples
+    --------
+    >>> cut_behind(np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]]), np.diag([1.0, 1.0, 1.0])).shape
+    (4, 2)
+    """
+    depth = ring @ matrix[2, :2] + matrix[2, 2]
+    behind = depth < _CUT
+    if not behind.any():
+        return ring
+    # Points on each side that crosses the horizon, shortly before it: from where it comes, and to where it goes.
+    kept: list[Floats] = []
+    for i in range(len(ring)):
+        if behind[i] != behind[i - 1]:
+            share = (_CUT - depth[i - 1]) / (depth[i] - depth[i - 1])
+            kept.append(ring[i - 1] + share * (ring[i] - ring[i - 1]))
+        if not behind[i]:
+            kept.append(ring[i])
+    return np.array(kept).reshape(-1, 2)
 
 
 def keeps_upright(matrix: Floats) -> bool:

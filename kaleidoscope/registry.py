@@ -19,9 +19,16 @@ OPS_GROUP = "kaleidoscope.ops"
 
 #: Modules of `kaleidoscope.ops`, and the ops and combinators that each holds.
 _FAMILIES = {
-    "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90",
+    "flip": "HorizontalFlip VerticalFlip Transpose RandomRotate90 D4",
     "affine": "Rotate Affine",
     "size": "Resize LongestMaxSize SmallestMaxSize RandomScale",
+    "turn": "ShiftScaleRotate SafeRotate",
+    "perspective": "Perspective",
+    "distort": "GridDistortion OpticalDistortion",
+    "elastic": "ElasticTransform",
+    "spline": "ThinPlateSpline",
+    "shuffle": "RandomGridShuffle",
+    "size": "Resize",
     "crop": "CenterCrop RandomCrop Pad",
     "crop_to": "Crop PadIfNeeded",
     "crop_and_pad": "CropAndPad",

@@ -13,6 +13,7 @@ from kaleidoscope.coordinates import (
     box_areas,
     clip_boxes,
     clip_polygon,
+    cut_behind,
     keeps_upright,
     move_points,
     outlines,
@@ -239,6 +240,23 @@ class TestMaps:
         points = np.array(list(itertools.product((0.0, 5, 11), (0.0, 8))))
         np.testing.assert_allclose(move_points(points, matrix), cv2.perspectiveTransform(points[None], matrix)[0])
         assert not keeps_upright(matrix)
+
+    def test_behind_the_camera_is_outside_of_every_frame(self):
+        matrix = np.array([[1.0, 0, 0], [0, 1, 0], [-0.1, 0, 1]])  # the horizon is at x = 10
+        moved = move_points(np.array([[10.0, 0], [11, 0], [25, 7], [5, 5]]), matrix)
+        assert np.isfinite(moved).all()
+        assert (moved[:3] < -1e6).all()
+        np.testing.assert_allclose(moved[3], [10, 10])
+
+    def test_cut_what_is_behind_the_camera(self):
+        matrix = np.array([[1.0, 0, 0], [0, 1, 0], [-0.1, 0, 1]])
+        square = np.array([[8.0, 0], [12, 0], [12, 4], [8, 4]])
+        front = cut_behind(square, matrix)
+        assert polygon_area(front) == pytest.approx(2 * 4, rel=0.01)  # up to the horizon
+        assert (front @ matrix[2, :2] + 1 > 0).all()
+        assert len(cut_behind(square + 5, matrix)) == 0
+        near = square - 5
+        assert cut_behind(near, matrix) is near
 
     def test_move_nothing_to_nothing(self):
         assert move_points(np.empty((0, 2)), SHIFT).shape == (0, 2)

@@ -13,6 +13,7 @@ from kaleidoscope.ops.choose import Choice
 from kaleidoscope.ops.combine import Combinator
 from kaleidoscope.ops.holes import InPlace, Occlusion
 from kaleidoscope.ops.sized import Sized, WholeSized
+from kaleidoscope.ops.distortion import Distortion
 from kaleidoscope.recipe import from_spec, to_spec
 from kaleidoscope.tree import grow
 
@@ -63,7 +64,7 @@ def test_every_name_of_the_table_is_a_class_of_that_name(name):
 def test_every_op_there_is_stands_in_the_table():
     modules = [importlib.import_module(f"kaleidoscope.ops.{m.name}") for m in pkgutil.iter_modules(ops.__path__)]
     classes = {c.__name__ for m in modules for _, c in inspect.getmembers(m, inspect.isclass) if issubclass(c, Part)}
-    kinds = (Part, Op, Geometric, Sized, WholeSized, Combinator, Choice, InPlace, Occlusion)
+    kinds = (Part, Op, Geometric, Sized, WholeSized, Distortion, Combinator, Choice, InPlace, Occlusion)
     bases = {base.__name__ for base in kinds}
     assert {name for name in classes - bases if not name.startswith("_")} == set(registry._BUILTIN_OPS)
 

@@ -10,10 +10,11 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from kaleidoscope import ops
-from kaleidoscope.backends.cv2 import BORDER, INTERPOLATION, Cv2Backend
+from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
 from kaleidoscope.ops.base import Geometric, Op, op
 from kaleidoscope.ops.combine import as_recipe
+from kaleidoscope.ops.interpolate import BORDER, INTERPOLATION
 from kaleidoscope.plan import make_plan
 from kaleidoscope.randomness import stream
 from kaleidoscope.record import MAX_VALUE, Frame

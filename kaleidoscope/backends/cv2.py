@@ -12,30 +12,12 @@ import numpy as np
 from kaleidoscope.backends.moves import Move, Warp
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Resampling, into
-from kaleidoscope.ops.channels import by_groups
+from kaleidoscope.ops.interpolate import interpolate
 from kaleidoscope.record import Frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INTERPOLATION = {
-    "nearest": cv2.INTER_NEAREST,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "lanczos4": cv2.INTER_LANCZOS4,
-}
-BORDER = {
-    "constant": cv2.BORDER_CONSTANT,
-    "replicate": cv2.BORDER_REPLICATE,
-    "reflect": cv2.BORDER_REFLECT,
-    "wrap": cv2.BORDER_WRAP,
-    "reflect_101": cv2.BORDER_REFLECT_101,
-}
-#: ``cv2.remap``, which warps go through, keeps coordinates in 16 bits.
-MAX_SIDE = 32767
-#: Channels.
-RGB = 3
 #: Buffers that are kept, unless more are in use: the main job's six ops take one each and the encoder one. With the
 #: image itself that is 8 alive.
 MOST_BUFFERS = 7
@@ -110,7 +92,7 @@ class Cv2Backend:
         ----------
         src : ndarray of shape (H, W, C)
         matrix : ndarray of shape (3, 3)
-            Affine, in pixels with integers at pixel centres.
+            In pixels with integers at pixel centres.
         resampling : Resampling or None
             None: the matrix permutes pixels, and none is interpolated.
         frame : Frame
@@ -135,36 +117,11 @@ def warp_into(out: NDArray[Any], src: NDArray[Any], matrix: NDArray[np.float64],
 
 
 def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling, out: NDArray[Any]) -> None:
-    if max(src.shape[:2]) > MAX_SIDE:
-        raise OpError(f"OpenCV warps images of at most {MAX_SIDE} pixels a side, got {Frame.of(src)}")
-    if resampling.border_mode == "reflect_101":
-        # OpenCV 5.0 looks for ever for the mirror image of a single row, by cubic interpolation. Two that are alike do.
-        for axis in (0, 1):
-            src = np.repeat(src, 2, axis=axis) if src.shape[axis] == 1 else src
-    channels = src.shape[2]
-    fill = resampling.fill if isinstance(resampling.fill, tuple) else (resampling.fill,) * channels
-
-    def warp_some(some: NDArray[Any], made: NDArray[Any] | None, which: slice) -> NDArray[Any]:
-        return cv2.warpAffine(
-            some,
-            matrix[:2],
-            (out.shape[1], out.shape[0]),
-            dst=made,
-            flags=INTERPOLATION[resampling.interpolation],
-            borderMode=BORDER[resampling.border_mode],
-            borderValue=fill[which],
-        )
-
-    if channels == RGB and resampling.interpolation == "linear" and out.dtype != np.float32:
-        # OpenCV 5.0 interpolates four channels in half the time of three, to the same values.
-        four = warp_some(cv2.cvtColor(src, cv2.COLOR_RGB2RGBA), None, np.s_[:])
-        into(out, cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=out))
-        return
-
-    by_groups(warp_some, src, out)
-    if out.dtype == np.float32 and resampling.interpolation in {"cubic", "lanczos4"}:
-        # They overshoot at edges, which integers saturate by themselves; normalized pixels keep their own range.
-        np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
+    size = (out.shape[1], out.shape[0])
+    if (matrix[2] == (0, 0, 1)).all():
+        interpolate(lambda some, **how: cv2.warpAffine(some, matrix[:2], size, **how), src, out, resampling)
+    else:
+        interpolate(lambda some, **how: cv2.warpPerspective(some, matrix, size, **how), src, out, resampling)
 
 
 #: OpenCV has no more channels than these.

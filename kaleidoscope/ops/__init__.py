@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.crop_and_pad import CropAndPad as CropAndPad
     from kaleidoscope.ops.crop_to import Crop as Crop
     from kaleidoscope.ops.crop_to import PadIfNeeded as PadIfNeeded
+    from kaleidoscope.ops.distort import GridDistortion as GridDistortion
+    from kaleidoscope.ops.distort import OpticalDistortion as OpticalDistortion
+    from kaleidoscope.ops.elastic import ElasticTransform as ElasticTransform
+    from kaleidoscope.ops.flip import D4 as D4
     from kaleidoscope.ops.flip import HorizontalFlip as HorizontalFlip
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
@@ -90,6 +94,14 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.tints import PlanckianJitter as PlanckianJitter
     from kaleidoscope.ops.tints import RGBShift as RGBShift
     from kaleidoscope.ops.tints import ToSepia as ToSepia
+    from kaleidoscope.ops.perspective import Perspective as Perspective
+    from kaleidoscope.ops.shuffle import RandomGridShuffle as RandomGridShuffle
+    from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.spline import ThinPlateSpline as ThinPlateSpline
+    from kaleidoscope.ops.split import Split as Split
+    from kaleidoscope.ops.split import Tile as Tile
+    from kaleidoscope.ops.turn import SafeRotate as SafeRotate
+    from kaleidoscope.ops.turn import ShiftScaleRotate as ShiftScaleRotate
 
 
 def __getattr__(name: str) -> Any:

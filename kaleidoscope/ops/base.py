@@ -122,6 +122,13 @@ class Op(Part):
         """
         return points
 
+    def pieces(self, frame: Frame, params: Params) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]] | None:
+        """Return what the image is cut into, where it is: each piece, xyxy at edges, and how far it goes, xy.
+
+        Boxes and polygons are then cut, too, and their parts go with the pieces; points by `move_points`.
+        """
+        return None
+
     def for_masks(self) -> Self:
         """Return the op that moves a mask, shape (H, W, 1), by the same params: it invents no values."""
         return self

@@ -133,3 +133,61 @@ class RandomRotate90(Geometric):
             turned = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, width - 1.0], [0.0, 0.0, 1.0]]) @ turned
             width, height = height, width
         return turned
+
+
+#: The eight symmetries of a square: how often it is turned by a quarter, and whether it was mirrored before that.
+_SYMMETRIES = {
+    "e": (0, False),
+    "r90": (1, False),
+    "r180": (2, False),
+    "r270": (3, False),
+    "v": (2, True),
+    "hvt": (3, True),
+    "h": (0, True),
+    "t": (1, True),
+}
+
+
+@op
+class D4(Geometric):
+    """Apply one of the eight symmetries of a square, each as likely as the others.
+
+    As ``group_element`` names them: ``e`` nothing, ``r90``, ``r180`` and ``r270`` turns counter-clockwise in degrees,
+    ``h`` left to right, ``v`` top to bottom, ``t`` the mirror image about the main diagonal, ``hvt`` about the other.
+
+    Exact, for any dtype and number of channels: nothing is interpolated. ``r90``, ``r270``, ``t`` and ``hvt`` exchange
+    width and height.
+
+    Examples
+    --------
+    >>> from kaleidoscope import ops
+    >>> from kaleidoscope.record import Frame
+    >>> frame = Frame(480, 640, 3, "uint8")
+    >>> ops.D4().matrix(frame, {"group_element": "hvt"}) @ [639, 0, 1]  # the upper right corner goes to the lower left
+    array([479.,   0.,   1.])
+    """
+
+    short_name = "d4"
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the op keeps the frame: not for every draw of an image that is not square."""
+        return False
+
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``group_element``, the symmetry's name."""
+        return {"group_element": list(_SYMMETRIES)[int(rng.integers(len(_SYMMETRIES)))]}
+
+    def out_frame(self, frame: Frame, params: Params) -> Frame:
+        """Return the frame, lying on its side where columns become rows."""
+        turns, _ = _SYMMETRIES[params["group_element"]]
+        return _TURN.out_frame(frame, {"factor": turns})
+
+    def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
+        """Return the symmetry, shape (3, 3), source to output, in pixels at pixel centres."""
+        turns, mirrored = _SYMMETRIES[params["group_element"]]
+        turned = _TURN.matrix(frame, {"factor": turns})
+        return turned @ _MIRROR.matrix(frame, {}) if mirrored else turned
+
+
+_TURN, _MIRROR = RandomRotate90(), HorizontalFlip()

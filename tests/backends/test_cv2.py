@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from kaleidoscope import ops
-from kaleidoscope.backends.cv2 import MAX_SIDE, MOST_BUFFERS, Cv2Backend
+from kaleidoscope.backends.cv2 import MOST_BUFFERS, Cv2Backend
 from kaleidoscope.backends.moves import moves_of
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Geometric, Op, Resampling, into, op
+from kaleidoscope.ops.interpolate import MAX_SIDE
 from kaleidoscope.record import MAX_VALUE, Frame
 
 DTYPES = ["uint8", "uint16", "float32"]
@@ -107,6 +108,26 @@ class TestPermutations:
 
 
 class TestWarps:
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("channels", [1, 3, 4, 7])
+    def test_in_perspective_treat_each_channel_like_a_grey_image(self, channels, dtype):
+        pixels = image((30, 41, channels), dtype)
+        matrix = np.array([[0.9, 0.1, 2], [-0.1, 1.1, 1], [0.004, -0.003, 1]])
+        for interpolation in ("nearest", "linear"):
+            moved = warp(pixels, matrix, Resampling(interpolation))
+            for i in range(channels):
+                grey = np.ascontiguousarray(pixels[..., i])
+                flags = getattr(cv2, f"INTER_{interpolation.upper()}")
+                np.testing.assert_array_equal(moved[..., i], cv2.warpPerspective(grey, matrix, (41, 30), flags=flags))
+
+    def test_of_three_channels_do_not_mix_up_images_of_other_sizes(self):
+        matrix = ops.Rotate().matrix(Frame(20, 30, 3, "uint8"), {"angle": 20.0})
+        for _ in range(2):  # memory is kept from one to the next
+            for shape in ((20, 30, 3), (30, 20, 3), (20, 30, 3)):
+                pixels = image(shape)
+                wanted = cv2.warpAffine(pixels, matrix[:2], shape[1::-1])
+                np.testing.assert_array_equal(warp(pixels, matrix, Resampling()), wanted)
+
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 8, 9, 131])
     def test_treat_each_channel_like_a_grey_image(self, channels, dtype):

@@ -1,14 +1,15 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from kaleidoscope import ops
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.follow import follow
-from kaleidoscope.backends.moves import moves_of
+from kaleidoscope.backends.moves import Warp, moves_of
 from kaleidoscope.errors import OpError
-from kaleidoscope.ops.base import Geometric, Op, op
+from kaleidoscope.ops.base import Geometric, Op, Resampling, op
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
 from kaleidoscope.record import Frame
@@ -205,6 +206,33 @@ class TestRuns:
         assert outcome.targets == targets
 
 
+class TestPerspective:
+    MATRIX = np.array([[1.0, 0, 0], [0, 1, 0], [-0.05, 0, 1]])  # the horizon is at x = 20
+
+    def test_cuts_off_what_reaches_behind_the_camera(self):
+        targets = Targets(
+            boxes=[(2, 2, 6, 6), (15, 2, 25, 6), (22, 2, 28, 6), None],
+            polygons=[None, None, None, [(15, 2), (25, 2), (25, 6), (15, 6)]],
+            keypoints=[[(3, 3)], [(16, 3), (24, 4)], [(23, 3)], None],
+            ids=[0, 1, 2, 3],
+        )
+        out = Frame(400, 600, 3, "uint8")
+        moved, counts = follow(targets, [Warp(self.MATRIX, Resampling(), FRAME, out)])
+        assert list(moved.ids) == [0, 1, 3]  # the third is behind it altogether
+        assert counts["dropped"] == 1
+        assert moved.boxes[1, 0] == pytest.approx(15 / (1 - 14.5 * 0.05), abs=3)
+        assert moved.boxes[1, 2] == 600  # towards the horizon there is no end
+        np.testing.assert_allclose(moved.boxes[1, :3], moved.boxes[2, :3], atol=1e-6)
+        assert moved.keypoints[1][:, 2].tolist() == [2, 0]
+
+    def test_moves_a_box_by_its_corners(self):
+        matrix = np.array([[1.1, 0.1, 1], [-0.05, 0.9, 2], [0.002, 0.003, 1]])
+        moved, _ = follow(labelled(), [Warp(matrix, Resampling(), FRAME, FRAME)])
+        x1, y1, x2, y2 = np.subtract(BOX, 0.5)
+        seen = cv2.perspectiveTransform(np.array([[(x1, y1), (x2, y1), (x2, y2), (x1, y2)]]), matrix)[0] + 0.5
+        np.testing.assert_allclose(moved.boxes, [[*seen.min(axis=0), *seen.max(axis=0)]])
+
+
 class TestOpsOfOthers:
     def test_that_bend_lines_move_points_along_the_sides(self):
         targets = Targets(boxes=[(2, 0, 6, 20), None], keypoints=[[(3, 10)], [(1, 4)]])
@@ -213,6 +241,23 @@ class TestOpsOfOthers:
         np.testing.assert_allclose(moved.boxes[0], [2, 0, 6 + 19.5**2 / 40, 20], atol=0.02)
         assert moved.keypoints[0].tolist() == [[5.5, 10, 2]]
         assert np.isnan(moved.boxes[1]).all()
+
+    def test_that_bend_lines_put_points_on_the_sides_of_polygons(self):
+        square = np.array([(2.0, 2), (12, 2), (12, 18), (2, 18)])
+        moved, _ = followed(Bend(), {}, Targets(polygons=[square]))
+        ring = moved.polygons[0][0]
+        # Its upright sides are parabolas now, in steps of at most 4 pixels; the level ones need no points.
+        assert len(ring) == 4 + 2 * 3
+        np.testing.assert_allclose(
+            ring[:, 0] - (ring[:, 1] - 0.5) ** 2 / 40, np.where(ring[:, 0] < 11.5, 2, 12), atol=0.01
+        )
+
+    def test_that_bend_nothing_put_no_points_there(self):
+        still = ops.GridDistortion()
+        moved, _ = followed(
+            still, {"steps_x": [1.0] * 6, "steps_y": [1.0] * 6}, Targets(polygons=[[(2, 2), (25, 2), (9, 18)]])
+        )
+        np.testing.assert_allclose(moved.polygons[0][0], [(2, 2), (25, 2), (9, 18)], atol=1e-9)
 
     def test_are_asked_for_no_points_where_there_are_none(self):
         assert len(followed(Bend(), {}, Targets())[0]) == 0

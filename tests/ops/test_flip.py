@@ -98,3 +98,28 @@ def test_quarter_turns_are_drawn_evenly():
 @pytest.mark.parametrize("name", ["VerticalFlip", "Transpose", "RandomRotate90"])
 def test_exact_ops_travel(check_travels, name):
     check_travels(getattr(ops, name)())
+
+
+@pytest.mark.parametrize(
+    ("element", "move"),
+    [
+        ("e", lambda a: a),
+        ("r90", np.rot90),
+        ("r180", lambda a: np.rot90(a, 2)),
+        ("r270", lambda a: np.rot90(a, 3)),
+        ("h", lambda a: a[:, ::-1]),
+        ("v", lambda a: a[::-1]),
+        ("t", lambda a: a.transpose(1, 0, 2)),
+        ("hvt", lambda a: np.rot90(a, 2).transpose(1, 0, 2)),
+    ],
+)
+def test_d4_is_the_symmetry_that_it_names(make_pixels, apply, element, move):
+    src = make_pixels((5, 8, 3))
+    np.testing.assert_array_equal(apply(ops.D4(), src, {"group_element": element}), move(src))
+
+
+def test_d4_draws_each_symmetry_as_often():
+    rng, frame = np.random.default_rng(0), Frame(5, 8, 3, "uint8")
+    drawn = [ops.D4().sample_params(rng, frame)["group_element"] for _ in range(1600)]
+    assert set(drawn) == {"e", "r90", "r180", "r270", "h", "v", "t", "hvt"}
+    assert all(150 < drawn.count(element) < 250 for element in set(drawn))

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from kaleidoscope import ops
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.coordinates import keeps_upright
 from kaleidoscope.ops.base import Geometric
 from kaleidoscope.ops.choose import Choice
+from kaleidoscope.ops.distortion import Distortion
 from kaleidoscope.plan import make_plan
 from kaleidoscope.recipe import from_spec
 from kaleidoscope.record import MAX_VALUE, Frame
@@ -127,6 +129,42 @@ def drawn(op, params):
         yield op, params
 
 
+def carried(applied, points):
+    """Return where points at pixel centres go, clipped by nothing."""
+    for op, params, frame in applied:
+        points = op.move_points(points, frame, params)
+    return points
+
+
+def growth_at(applied, point):
+    """Return how many pixels one at a point becomes: exactly by matrices, between neighbours by anything else."""
+    x, y = point
+    here, right, below = carried(applied, np.array([(x, y), (x + 0.5, y), (x, y + 0.5)], dtype=float))
+    return abs(np.linalg.det([right - here, below - here])) / 0.25
+
+
+def stretch(applied):
+    """Return how long a pixel becomes at most, and at least 1."""
+    down, across = np.mgrid[0:HEIGHT:4, 0:WIDTH:4]
+    at = np.stack([across.ravel(), down.ravel()], axis=1).astype(float)
+    here, right, below = (carried(applied, at + step) for step in ((0, 0), (0.5, 0), (0, 0.5)))
+    jacobians = np.stack([right - here, below - here], axis=-1) / 0.5
+    return max(1, np.linalg.norm(jacobians, 2, axis=(1, 2)).max()) if smooth(applied) else 1
+
+
+def smooth(applied):
+    return not any(isinstance(op, ops.RandomGridShuffle) for op, _, _ in applied)
+
+
+def area_of(applied, polygon):
+    """Return how large a polygon becomes, in pixels, its sides bent if they get bent."""
+    if not smooth(applied):
+        return cv2.contourArea(np.float32(polygon))
+    sides = zip(np.array(polygon), np.roll(polygon, -1, axis=0), strict=True)
+    fine = np.concatenate([start + np.linspace(0, 1, 20)[:-1, None] * (end - start) for start, end in sides])
+    return cv2.contourArea(np.float32(carried(applied, fine - 0.5)))
+
+
 #: The largest deviations seen, in pixels, by what was compared.
 MEASURED = Counter()
 
@@ -142,11 +180,12 @@ def check(outcome, targets, dtype, *, slack=1.0, mask_slack=None, reflected=Fals
     height, width, _ = outcome.pixels.shape
     seen = outcome.pixels / MAX_VALUE[dtype]
     applied = list(steps_of(outcome, Frame(HEIGHT, WIDTH, CHANNELS, dtype)))
-    matrices = [op.matrix(frame, params) for op, params, frame in applied]
-    growth = np.prod([abs(np.linalg.det(matrix)) for matrix in matrices])
-    if all(op.resampling is None for op, _, _ in applied):  # pixels are copied: what is left is where 0.5 of one is
+    growths = [growth_at(applied, point) for point in KEYPOINTS]
+    if all(
+        getattr(op, "resampling", None) is None and not isinstance(op, Distortion) for op, _, _ in applied
+    ):  # pixels are copied: what is left is where 0.5 of one is
         slack = 0.51
-    enlarged = np.prod([max(1, np.linalg.norm(matrix[:2, :2], 2)) for matrix in matrices])
+    enlarged = stretch(applied)
     mask_slack = max(slack, mask_slack or 0) * enlarged
     slack *= enlarged
     moved = outcome.targets
@@ -156,7 +195,7 @@ def check(outcome, targets, dtype, *, slack=1.0, mask_slack=None, reflected=Fals
     rows = dict(zip(moved.ids, range(len(moved)), strict=True))
     for number, polygon in enumerate(POLYGONS):
         area = seen[..., number]
-        whole = cv2.contourArea(np.float32(polygon)) * growth
+        whole = area_of(applied, polygon)
         if number not in rows:
             assert area.sum() <= 0.02 * whole + 2
             continue
@@ -174,10 +213,10 @@ def check(outcome, targets, dtype, *, slack=1.0, mask_slack=None, reflected=Fals
         if again.sum() > 6:
             measure("box too small", too_small(moved.boxes[i], area), slack)
             measure("box too large", too_large(moved.boxes[i], area), slack)
-    check_keypoints(moved, rows, seen, growth, reflected=reflected)
+    check_keypoints(moved, rows, seen, growths, reflected=reflected)
     if not reflected:
         ellipse = any(getattr(op, "rotate_method", "") == "ellipse" for op, _, _ in applied)
-        check_box(moved, rows, seen[..., 6], matrices, slack, ellipse=ellipse)
+        check_box(moved, rows, seen[..., 6], applied, slack, ellipse=ellipse)
     lost = sum(step.targets.get("dropped", 0) for step in outcome.lineage)
     cut = sum(step.targets.get("clipped", 0) for step in outcome.lineage)
     assert lost == len(targets) - len(moved)
@@ -185,7 +224,7 @@ def check(outcome, targets, dtype, *, slack=1.0, mask_slack=None, reflected=Fals
     assert all(step.text.count("targets") == bool(step.targets) for step in outcome.lineage)
 
 
-def check_keypoints(moved, rows, seen, growth, *, reflected):
+def check_keypoints(moved, rows, seen, growths, *, reflected):
     height, width, _ = seen.shape
     down, across = np.mgrid[:height, :width]
     for number in range(len(KEYPOINTS)):
@@ -199,14 +238,16 @@ def check_keypoints(moved, rows, seen, growth, *, reflected):
         spots = seen[..., 3 + number]
         if reflected:
             assert spots[round(np.clip(y, 0, height - 1)), round(np.clip(x, 0, width - 1))] > 0.6
-        elif spots.sum() > 0.97 * 2 * np.pi * SPOT**2 * growth:  # else a part of it is cut off
+        elif spots.sum() > 0.97 * 2 * np.pi * SPOT**2 * growths[number]:  # else a part of it is cut off
             middle = np.array([(across * spots).sum(), (down * spots).sum()]) / spots.sum()
             measure("keypoint", np.abs(middle - (x, y)).max(), 1.0)
 
 
-def check_box(moved, rows, area, matrices, slack, *, ellipse):
+def check_box(moved, rows, area, applied, slack, *, ellipse):
     """Compare the object that has nothing but a box: exactly while its sides stay upright; else it is the bounds."""
-    upright = all(min(abs(m[0, 0]) + abs(m[1, 1]), abs(m[0, 1]) + abs(m[1, 0])) < 1e-9 for m in matrices)
+    upright = all(
+        isinstance(op, Geometric) and keeps_upright(op.matrix(frame, params)) for op, params, frame in applied
+    )
     if 6 not in rows:
         assert area.sum() <= 3
     elif (area > 0.5).any():
@@ -274,6 +315,20 @@ EVERY = [
     ops.Pad((3, 5, 11, 2)),
     *(ops.Tile(row, col, 2, 3) for row in range(2) for col in range(3)),
     ops.Split(2, 2),
+    ops.D4(),
+    ops.ShiftScaleRotate(0.2, 0.3, 180),
+    ops.SafeRotate(180),
+    ops.Perspective((0.05, 0.15)),
+    ops.Perspective((0.05, 0.15), fit_output=True),
+    ops.Perspective((0.05, 0.15), fit_output=True, keep_size=False),
+    ops.Perspective((0.05, 0.15), keep_size=False),
+    ops.ElasticTransform(alpha=150, sigma=8),
+    ops.GridDistortion(),
+    ops.GridDistortion(4, 0.3, normalized=False),
+    ops.OpticalDistortion(0.4),
+    ops.OpticalDistortion(0.4, mode="fisheye"),
+    ops.ThinPlateSpline(),
+    ops.RandomGridShuffle((2, 3)),
 ]
 BORDERS = ["replicate", "reflect", "wrap", "reflect_101"]
 
@@ -338,6 +393,23 @@ def test_three_in_a_row_leave_them_there(triple):
     rendered(moving(KINDS[i] for i in triple), seed=sum(triple), mask_slack=THREE)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [ops.HorizontalFlip(), ops.Perspective(), ops.Rotate(20)],
+        [ops.Perspective(), ops.Perspective(), ops.VerticalFlip()],
+        [ops.Perspective(keep_size=False), ops.Transpose(), ops.Perspective(fit_output=True)],
+        [ops.GridDistortion(), ops.Perspective(), ops.CenterCrop(50, 60)],
+        [ops.D4(), ops.RandomGridShuffle((2, 2))],
+        [ops.SafeRotate(), ops.ElasticTransform(alpha=60, sigma=8)],
+    ],
+    ids=str,
+)
+def test_so_do_tilts_and_distortions(parts):
+    for seed in range(4):
+        rendered(ops.Sequential(*parts), seed=seed, mask_slack=THREE)
+
+
 SOME = st.lists(st.sampled_from(KINDS[:-1]), min_size=1, max_size=3)
 
 
@@ -359,7 +431,7 @@ def test_and_those_that_were_drawn(first, second, seed):
 def test_every_geometric_op_is_rendered():
     there = {type(op) for op in EVERY} | {ops.Tile}
     catalogue = {getattr(ops, name) for name in dir(ops)}
-    assert {kind for kind in catalogue if issubclass(kind, Geometric)} <= there
+    assert {kind for kind in catalogue if issubclass(kind, Geometric | Distortion)} <= there
 
 
 @pytest.mark.parametrize("angle", [0.0, 17.0, 45.0, 90.0, 133.0])
