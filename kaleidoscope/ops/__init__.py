@@ -29,11 +29,16 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
+    from kaleidoscope.ops.light import RandomShadow as RandomShadow
+    from kaleidoscope.ops.light import RandomSunFlare as RandomSunFlare
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
     from kaleidoscope.ops.size import Resize as Resize
+    from kaleidoscope.ops.snow import RandomSnow as RandomSnow
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
+    from kaleidoscope.ops.weather import RandomFog as RandomFog
+    from kaleidoscope.ops.weather import RandomRain as RandomRain
 
 
 def __getattr__(name: str) -> Any:
