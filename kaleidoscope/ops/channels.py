@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 
 #: All of OpenCV takes this many; some of it up to 128, more slowly.
 _AT_ONCE = 4
+#: Of so many channels the last is alpha, which is no colour.
+RGBA = 4
+
+
+def colour_count(channels: int) -> int:
+    """Return how many of the channels are colours: all but the fourth of four, alpha.
+
+    Examples
+    --------
+    >>> [colour_count(channels) for channels in (1, 3, 4, 7)]
+    [1, 3, 3, 7]
+    """
+    return channels - 1 if channels == RGBA else channels
 
 
 def channel_groups(channels: int) -> list[slice]:

@@ -11,7 +11,7 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, op
-from kaleidoscope.ops.channels import channel_groups
+from kaleidoscope.ops.channels import channel_groups, colour_count
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Keeps an image of one colour from a division by zero; in the units of the pixels.
 _LEAST_SPREAD = 1e-4
-RGBA = 4
 
 
 @op
@@ -99,7 +98,7 @@ class Normalize(Op):
         OpError
             If `mean` or `std` has a value for each colour, but of another number of colours.
         """
-        colours = _colours(frame.channels)
+        colours = colour_count(frame.channels)
         for name, value in (("mean", self.mean), ("std", self.std)):
             if self.normalization == "standard" and isinstance(value, tuple) and len(value) != colours:
                 raise OpError(
@@ -113,7 +112,7 @@ class Normalize(Op):
         height, width, channels = src.shape
         centre = np.zeros(channels)
         spread = np.full(channels, max_value_of(src))  # of alpha; the others follow
-        colours = np.s_[: _colours(channels)]
+        colours = np.s_[: colour_count(channels)]
         centre[colours], spread[colours] = self._measure(src, colours)
         # As rows of plain numbers, with a row of centres: over the few channels of a pixel NumPy is slow.
         rows = out.reshape(height, -1)
@@ -138,10 +137,6 @@ class Normalize(Op):
         if self.normalization == "min_max":
             least, greatest = least.min(keepdims=True), greatest.max(keepdims=True)
         return least, np.where(greatest > least, greatest - least, 1.0)
-
-
-def _colours(channels: int) -> int:
-    return channels - 1 if channels == RGBA else channels
 
 
 def _moments(src: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
