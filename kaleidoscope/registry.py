@@ -37,6 +37,7 @@ _FAMILIES = {
     "choose": "OneOf SomeOf Sometimes",
     "split": "Split Tile",
     "apply": "Apply",
+    "policies": "RandAugment TrivialAugmentWide AutoAugment AugMix",
     "weather": "RandomRain RandomFog",
     "snow": "RandomSnow",
     "light": "RandomShadow RandomSunFlare",

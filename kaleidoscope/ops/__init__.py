@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.flip import RandomRotate90 as RandomRotate90
     from kaleidoscope.ops.flip import Transpose as Transpose
     from kaleidoscope.ops.flip import VerticalFlip as VerticalFlip
-    from kaleidoscope.ops.light import RandomShadow as RandomShadow
-    from kaleidoscope.ops.light import RandomSunFlare as RandomSunFlare
     from kaleidoscope.ops.histogram import CLAHE as CLAHE
     from kaleidoscope.ops.histogram import AutoContrast as AutoContrast
     from kaleidoscope.ops.histogram import Equalize as Equalize
@@ -44,19 +42,25 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.levels import RandomGamma as RandomGamma
     from kaleidoscope.ops.levels import RandomToneCurve as RandomToneCurve
     from kaleidoscope.ops.levels import Solarize as Solarize
+    from kaleidoscope.ops.light import RandomShadow as RandomShadow
+    from kaleidoscope.ops.light import RandomSunFlare as RandomSunFlare
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.policies import AugMix as AugMix
+    from kaleidoscope.ops.policies import AutoAugment as AutoAugment
+    from kaleidoscope.ops.policies import RandAugment as RandAugment
+    from kaleidoscope.ops.policies import TrivialAugmentWide as TrivialAugmentWide
     from kaleidoscope.ops.principal import FancyPCA as FancyPCA
     from kaleidoscope.ops.size import Resize as Resize
     from kaleidoscope.ops.snow import RandomSnow as RandomSnow
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
-    from kaleidoscope.ops.weather import RandomFog as RandomFog
-    from kaleidoscope.ops.weather import RandomRain as RandomRain
     from kaleidoscope.ops.tints import ColorJitter as ColorJitter
     from kaleidoscope.ops.tints import PlanckianJitter as PlanckianJitter
     from kaleidoscope.ops.tints import RGBShift as RGBShift
     from kaleidoscope.ops.tints import ToSepia as ToSepia
+    from kaleidoscope.ops.weather import RandomFog as RandomFog
+    from kaleidoscope.ops.weather import RandomRain as RandomRain
 
 
 def __getattr__(name: str) -> Any:
