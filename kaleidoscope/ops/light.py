@@ -11,6 +11,8 @@ import numpy as np
 
 from kaleidoscope.ops import fields, painting
 from kaleidoscope.ops.base import Op, Params, into, op
+from kaleidoscope.ops.histogram import grey_or_rgb
+from kaleidoscope.ops.levels import keep_alpha
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -96,8 +98,7 @@ class RandomShadow(Op):
             inside = np.zeros(part.shape[:2], np.uint8)
             cv2.fillPoly(inside, [corners - (left, top)], 255)
             self._darken(np.ascontiguousarray(part), inside, 1 - intensity, part)
-        if src.shape[2] == painting.RGBA:
-            out[..., 3] = src[..., 3]
+        keep_alpha(src, out)
 
     def _darken(self, part: NDArray[Any], inside: NDArray[np.uint8], left: float, out: NDArray[Any]) -> None:
         """Replace `out` by a part of what it was, where `inside`, shape (H, W), is not 0."""
@@ -212,8 +213,7 @@ class RandomSunFlare(Op):
         OpError
             If it is neither grey, RGB nor RGBA.
         """
-        painting.refuse_other_than_colours(self, frame)
-        return frame
+        return grey_or_rgb(self, frame)
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, 1), (H, W, 3) or (H, W, 4), in the sun."""

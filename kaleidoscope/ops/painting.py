@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Part, into
+from kaleidoscope.ops.levels import keep_alpha
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from kaleidoscope.record import Frame
 
 GREY, RGB, RGBA = 1, 3, 4
 #: What a field of that kind may be given as, once it is checked.
@@ -67,20 +65,6 @@ def region(part: Part, name: str, *, empty: bool) -> None:
         raise fields.refuse(part, name, given, expected)
 
 
-def refuse_other_than_colours(part: Part, frame: Frame) -> None:
-    """Refuse a frame that is neither grey, RGB nor RGBA.
-
-    Raises
-    ------
-    OpError
-        If it is not.
-    """
-    if frame.channels not in (GREY, RGB, RGBA):
-        raise OpError(
-            f"{type(part).__name__}: expected grey, RGB or RGBA (1, 3 or 4 channels), got {frame.channels} ({frame})"
-        )
-
-
 def in_range_of(pixels: NDArray[Any], paint: Colour) -> tuple[float, ...]:
     """Return a colour, in 255ths, as grey or RGB pixels of that kind have it.
 
@@ -106,7 +90,7 @@ def on_colours(paint: Callable[[NDArray[Any], NDArray[Any]], None], src: NDArray
     made = np.empty_like(colours)
     paint(colours, made)
     into(out, cv2.cvtColor(made, cv2.COLOR_RGB2RGBA, dst=out))
-    out[..., 3] = src[..., 3]
+    keep_alpha(src, out)
 
 
 def veil(src: NDArray[Any], seen: NDArray[Any], paint: tuple[float, ...], out: NDArray[Any]) -> None:

@@ -12,6 +12,7 @@ from numpy.random import PCG64, Generator
 
 from kaleidoscope.ops import fields, painting
 from kaleidoscope.ops.base import Op, Params, into, op
+from kaleidoscope.ops.histogram import grey_or_rgb
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class RandomSnow(Op):
         OpError
             If it is neither grey, RGB nor RGBA.
         """
-        painting.refuse_other_than_colours(self, frame)
-        return frame
+        return grey_or_rgb(self, frame)
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, 1), (H, W, 3) or (H, W, 4), in the snow."""
