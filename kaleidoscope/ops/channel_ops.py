@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -186,8 +186,8 @@ class ChannelShuffle(Op):
         """Fill `out` with the channels of `src`, shape (H, W, C), in that order."""
         order = params["channels_shuffled"] + list(range(colour_count(src.shape[2]), src.shape[2]))
         if len(order) <= RGBA:
-            pairs = [channel for pair in zip(order, range(len(order)), strict=True) for channel in pair]
-            cv2.mixChannels([np.ascontiguousarray(src)], [out], pairs)
+            planes = cv2.split(np.ascontiguousarray(src))
+            into(out, cv2.merge([planes[channel] for channel in order], dst=out))
         else:
             for channel, source in enumerate(order):
                 out[..., channel] = src[..., source]
@@ -235,7 +235,7 @@ class ChannelDropout(Op):
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``channels_to_drop``, in ascending order."""
-        least, most = self.channel_drop_range  # type: ignore[misc] - `pair` has stored two
+        least, most = cast("tuple[int, int]", self.channel_drop_range)
         colours, count = colour_count(frame.channels), int(rng.integers(least, most + 1))
         return {"channels_to_drop": sorted(rng.permutation(colours)[:count].tolist())}
 
@@ -247,7 +247,7 @@ class ChannelDropout(Op):
         OpError
             If no channel might be left, or `fill` is more than pixels can have.
         """
-        _, most = self.channel_drop_range  # type: ignore[misc] - `pair` has stored two
+        _, most = cast("tuple[int, int]", self.channel_drop_range)
         colours = colour_count(frame.channels)
         if most >= colours:
             raise OpError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -12,7 +13,6 @@ from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
 from kaleidoscope.ops.channels import RGBA, colour_count
 from kaleidoscope.ops.levels import keep_alpha
-from kaleidoscope.ops.tables import look_up
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class CLAHE(Op):
     """Equalize the lightness tile by tile, its contrast limited by a draw from a range.
 
     Contrast limited adaptive histogram equalization (K. Zuiderveld, "Graphics Gems IV", 1994; OpenCV's ``CLAHE``): of
-    grey images the pixels, of RGB and RGBA the L of CIE L*a*b*. ``uint16`` and ``float32`` have an L of 16 bits.
+    grey images the pixels, of RGB and RGBA the L of CIE L*a*b*. ``uint16`` and ``float32`` gain what their nearest
+    of 256 steps of L gain.
 
     Parameters
     ----------
@@ -88,24 +89,34 @@ class CLAHE(Op):
         """Fill `out` with `src`, shape (H, W, 1), (H, W, 3) or (H, W, 4), its tones spread."""
         rows, columns = self.tile_grid_size
         clahe = cv2.createCLAHE(params["clip_limit"], (columns, rows))  # of its own: it keeps what it computes
-        if src.shape[2] == GREY:
-            made = clahe.apply(_whole_numbers(src)[..., 0])
-            _as_before(made[..., np.newaxis], out)
-            return
-        lab = cv2.cvtColor(_as_lab_takes_it(src), cv2.COLOR_RGB2LAB)
-        lightness = cv2.extractChannel(lab, 0)
-        if lab.dtype == np.uint8:
-            lab = cv2.insertChannel(clahe.apply(lightness), lab, 0)
+        if src.dtype == np.uint8:
+            if src.shape[2] == GREY:
+                out[..., 0] = clahe.apply(np.ascontiguousarray(src[..., 0]))
+                return
+            lab = cv2.cvtColor(np.ascontiguousarray(src), cv2.COLOR_RGB2LAB)
+            lab = cv2.insertChannel(clahe.apply(cv2.extractChannel(lab, 0)), lab, 0)
             into(out, cv2.cvtColor(lab, cv2.COLOR_LAB2RGB, dst=out, dstCn=src.shape[2]))
         else:
-            made = clahe.apply(np.rint(lightness * (65535 / 100)).astype(np.uint16))
-            lab = cv2.insertChannel(made * np.float32(100 / 65535), lab, 0)
-            pixels = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-            np.clip(pixels, 0, 1, out=pixels)
-            if out.dtype == np.uint16:
-                pixels = np.rint(pixels * np.float32(65535))
-            out[..., :RGB] = pixels
+            most = np.float32(max_value_of(src))
+            pixels = src / most
+            if src.shape[2] == GREY:
+                pixels[..., 0] = _by_steps(clahe, pixels[..., 0], 1.0)
+            else:
+                lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+                lab = cv2.insertChannel(_by_steps(clahe, cv2.extractChannel(lab, 0), 100.0), lab, 0)
+                pixels = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
+            out[..., :RGB] = pixels if src.dtype == np.float32 else np.rint(pixels * most)
         keep_alpha(src, out)
+
+
+def _by_steps(clahe: cv2.CLAHE, lightness: NDArray[Any], most: float) -> NDArray[Any]:
+    """Return lightness in [0, most] plus what becomes of it in 256 steps.
+
+    OpenCV's CLAHE of 16 bits counts 65,536 of them, of which a tile has next to none twice: it limits nothing.
+    """
+    steps = np.rint(lightness * np.float32(255 / most)).astype(np.uint8)
+    gain = np.subtract(clahe.apply(steps), steps, dtype=np.float32) * np.float32(most / 255)
+    return np.asarray(np.clip(lightness + gain, 0, most))
 
 
 @op
@@ -171,17 +182,22 @@ class Equalize(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), its tones spread."""
-        table_of = _equal_cv if self.mode == "cv" else _equal_pil
-        pixels = _whole_numbers(src)
         if self.by_channels or src.shape[2] == GREY:
-            tables = [table_of(_histogram(pixels, channel)) for channel in range(colour_count(src.shape[2]))]
-            _by_tables(pixels, tables, out)
+            _by_planes(src, self._spread, out)
+            return
+        luma = cv2.cvtColor(_whole_numbers(src), cv2.COLOR_RGB2YCrCb)
+        luma = cv2.insertChannel(self._spread(cv2.extractChannel(luma, 0)), luma, 0)
+        if out.dtype == np.float32:
+            _as_before(cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB, dstCn=out.shape[2]), out)
         else:
-            luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
-            table = table_of(_histogram(luma, 0)).astype(pixels.dtype)
-            luma = cv2.insertChannel(cv2.LUT(cv2.extractChannel(luma, 0), table), luma, 0)
-            _as_before(cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB), out[..., :RGB])
+            into(out, cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB, dst=out, dstCn=out.shape[2]))
         keep_alpha(src, out)
+
+    def _spread(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """Return one channel of whole numbers, shape (H, W), its tones spread."""
+        if self.mode == "cv" and plane.dtype == np.uint8:
+            return cv2.equalizeHist(plane)
+        return cv2.LUT(plane, (_equal_cv if self.mode == "cv" else _equal_pil)(_histogram(plane)).astype(plane.dtype))
 
 
 @op
@@ -193,12 +209,13 @@ class AutoContrast(Op):
         pil: out = max_value * (pixel - low) / (high - low)
         cdf: out = max_value * (share of the pixels above low up to this one)
 
-    rounded and clipped, where `low` and `high` are the least and the greatest value that are left when `cutoff`
-    percent of the pixels are cut off at each end. Where no two are left the channel stays. Any number of channels;
-    of four the last is alpha, and stays. ``float32`` is taken in 65,536 steps.
+    rounded and clipped. `low` and `high` are the least and the greatest value there is; with a cutoff, `low` is the
+    least value with as many percent of the pixels below it, and `high` the greatest with as many from it on. Where
+    `low` is not below `high` the channel stays. Any number of channels; of four the last is alpha, and stays.
+    ``float32`` is taken in 65,536 steps.
 
     Two slips of Albumentations are not followed: it does not count pixels of the largest value, and takes `ignore`
-    for the number of a channel too. With a cutoff its `low` is one value further.
+    for the number of a channel too.
 
     Parameters
     ----------
@@ -243,9 +260,7 @@ class AutoContrast(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), its tones spread."""
-        pixels = _whole_numbers(src)
-        _by_tables(pixels, [self._table(_histogram(pixels, one)) for one in range(colour_count(src.shape[2]))], out)
-        keep_alpha(src, out)
+        _by_planes(src, lambda plane: cv2.LUT(plane, self._table(_histogram(plane)).astype(plane.dtype)), out)
 
     def _table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what each value becomes, for a channel with so many pixels of each."""
@@ -255,11 +270,14 @@ class AutoContrast(Op):
             counts[kept] = 0
         sums, values = np.cumsum(counts), np.arange(most + 1.0)
         cut = sums[-1] * self.cutoff / 100
-        left = (sums > cut) & (sums[-1] - sums + counts > cut) & (counts > 0)
-        if np.count_nonzero(left) < 2:
+        below, above = sums - counts, sums[-1] - sums + counts  # above: this value too
+        lows, highs = (below >= cut, above >= cut) if cut > 0 else (counts > 0, counts > 0)
+        if not lows.any() or not highs.any():
             return values
-        low, high = np.flatnonzero(left)[[0, -1]]
+        low, high = np.flatnonzero(lows)[0], np.flatnonzero(highs)[-1]
         shares = sums if self.method == "cdf" else values
+        if high <= low or shares[high] <= shares[low]:
+            return values
         table = np.clip((shares - shares[low]) / (shares[high] - shares[low]), 0, 1) * most
         if kept is not None:
             table[kept] = kept
@@ -304,21 +322,25 @@ def _whole_numbers(src: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.rint(src * np.float32(65535)).astype(np.uint16))
 
 
-def _histogram(pixels: NDArray[Any], channel: int) -> NDArray[np.float64]:
-    """Return how many pixels have each of the values of a whole-number type."""
-    if pixels.shape[2] > RGBA:  # OpenCV refuses more than 128 channels, and takes long for many
-        pixels, channel = np.ascontiguousarray(pixels[..., channel : channel + 1]), 0
-    levels = int(max_value_of(pixels)) + 1
-    return np.asarray(cv2.calcHist([pixels], [channel], None, [levels], (0, levels)).ravel().astype(np.float64))
+def _histogram(plane: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how many pixels of one channel have each of the values of a whole-number type."""
+    levels = int(max_value_of(plane)) + 1
+    return np.asarray(cv2.calcHist([plane], [0], None, [levels], (0, levels)).ravel().astype(np.float64))
 
 
-def _by_tables(pixels: NDArray[Any], tables: list[NDArray[np.float64]], out: NDArray[Any]) -> None:
-    """Fill `out` by a table for each colour; alpha is left to `keep_alpha`."""
-    tables = tables + tables[:1] * (pixels.shape[2] - len(tables))
-    if out.dtype == np.float32:
-        look_up(pixels, np.stack(tables).astype(np.float32) / np.float32(65535), out)
-    else:
-        look_up(pixels, np.stack(tables).astype(out.dtype), out)
+def _by_planes(src: NDArray[Any], spread: Callable[[NDArray[Any]], NDArray[Any]], out: NDArray[Any]) -> None:
+    """Fill `out` with what `spread` makes of each colour, shape (H, W), of whole numbers; alpha is copied."""
+    channels = src.shape[2]
+    if out.dtype == np.float32 or channels > RGBA:  # OpenCV refuses more than 128 channels
+        pixels = _whole_numbers(src)
+        for channel in range(colour_count(channels)):
+            _as_before(spread(np.ascontiguousarray(pixels[..., channel])), out[..., channel])
+        keep_alpha(src, out)
+        return
+    planes = list(cv2.split(np.ascontiguousarray(src)))
+    for channel in range(colour_count(channels)):
+        planes[channel] = spread(planes[channel])
+    into(out, cv2.merge(planes, dst=out))
 
 
 def _as_before(pixels: NDArray[Any], out: NDArray[Any]) -> None:
@@ -328,10 +350,3 @@ def _as_before(pixels: NDArray[Any], out: NDArray[Any]) -> None:
         np.clip(out, 0, 1, out=out)  # 65535 times the float nearest to 1 / 65535 may be more than 1
     else:
         np.copyto(out, pixels)
-
-
-def _as_lab_takes_it(src: NDArray[Any]) -> NDArray[Any]:
-    """Return the pixels as ``uint8`` or ``float32``, contiguous: OpenCV has no L*a*b* of ``uint16``."""
-    if src.dtype == np.uint16:
-        return np.asarray(src * np.float32(1 / 65535))
-    return np.ascontiguousarray(src)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
-from kaleidoscope.ops.base import Op, Params, op
+from kaleidoscope.ops.base import Op, Params, into, op
 from kaleidoscope.ops.channels import RGBA, colour_count
 from kaleidoscope.ops.tables import Curve, by_curve, by_curves, look_up
 from kaleidoscope.record import max_value_of
@@ -121,6 +123,11 @@ class Solarize(Op):
         if src.dtype == np.float32:
             np.subtract(1, src, out=out)
             np.copyto(out, src, where=src < threshold)
+        elif src.dtype == np.uint8:
+            # A mask of the bits to invert, 0 or 255: 0.05 ms for 512 x 512 x 3, where a table takes 0.2.
+            plain, mask = np.ascontiguousarray(src).reshape(len(src), -1), out.reshape(len(out), -1)
+            into(mask, cv2.threshold(plain, math.ceil(threshold) - 1, 255, cv2.THRESH_BINARY, dst=mask)[1])
+            np.bitwise_xor(plain, mask, out=mask)
         else:
             levels = np.arange(int(max_value_of(src)) + 1)
             look_up(src, np.where(levels >= threshold, levels[::-1], levels).astype(src.dtype), out)
@@ -230,7 +237,7 @@ class Posterize(Op):
         each = bits if isinstance(bits, list) else [bits] * colours
         if src.dtype == np.float32:
             shades = [256 >> one for one in each]  # in 255ths
-            row = np.tile(np.float32(shades + [1] * (src.shape[2] - colours)), src.shape[1])
+            row = np.tile(np.array(shades + [1] * (src.shape[2] - colours), np.float32), src.shape[1])
             rows = out.reshape(len(out), -1)
             np.multiply(src.reshape(rows.shape), np.float32(255), out=rows)
             np.rint(rows, out=rows)
@@ -241,7 +248,7 @@ class Posterize(Op):
             # The bits that stay, as a row of masks: 0.02 ms for 512 x 512 x 3 as uint8, where a table takes 0.2.
             most = int(max_value_of(src))
             masks = [most ^ (most >> one) for one in each] + [most] * (src.shape[2] - colours)
-            row = np.tile(np.array(masks, src.dtype), src.shape[1])
+            row = np.tile(np.array(masks, src.dtype), src.shape[1]) if len(set(masks)) > 1 else src.dtype.type(masks[0])
             np.bitwise_and(src.reshape(len(src), -1), row, out=out.reshape(len(out), -1))
         keep_alpha(src, out)
 

@@ -106,7 +106,7 @@ def shift_channels(src: NDArray[Any], shifts: Sequence[float], out: NDArray[Any]
     # As rows of plain numbers, with a row of shifts: over the few channels of a pixel NumPy is slow.
     plain, filled = np.ascontiguousarray(src).reshape(len(src), -1), out.reshape(len(out), -1)
     if src.dtype == np.float32:
-        np.add(plain, np.tile(np.float32(shifts), width), out=filled)
+        np.add(plain, np.tile(np.array(shifts, np.float32), width), out=filled)
         np.clip(filled, 0, 1, out=filled)
         return
     # Clipped first, to what stays in range, the sum may wrap around: 0.08 ms for 512 x 512 x 3, and 0.18 by cv2.add.

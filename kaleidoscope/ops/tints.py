@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -37,7 +38,8 @@ class ColorJitter(Op):
         brightness: out = factor * pixel
         contrast:   out = factor * pixel + (1 - factor) * mean of the luma
         saturation: out = factor * pixel + (1 - factor) * luma of the pixel
-        hue:        turned by factor * 360 degrees in the hexcone model, as by `HueSaturationValue`
+        hue:        turned by factor * 360 degrees in the hexcone model, as by `HueSaturationValue`,
+                    of ``uint8`` by whole steps of 2 degrees, rounded down, in which it is held
 
     each clipped to the range of the dtype (the steps of torchvision's ``ColorJitter``); luma is
     ``0.299 R + 0.587 G + 0.114 B``. Grey, RGB and RGBA; on grey brightness and contrast only.
@@ -118,7 +120,7 @@ class ColorJitter(Op):
             elif name == "saturation":
                 mix_channels(pixels, factor * np.eye(RGB) + (1 - factor) * np.tile(_LUMA, (RGB, 1)), out)
             else:
-                shift_hsv(pixels, factor * 180, 0.0, 0.0, out)  # it takes units of 2 degrees
+                _turn_hue(pixels, factor, out)
             pixels = out
         if pixels is src:
             np.copyto(out, src)
@@ -333,7 +335,7 @@ _LIGHTS = {
 
 def _light(
     mireds: NDArray[np.float64], red: tuple[float, ...], blue: tuple[float, ...], power: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return R / G and B / G of the light of temperatures, given as 1000 K / temperature."""
     return np.polyval(red, mireds), np.maximum(np.polyval(blue, mireds), 0) ** (1 / power)
 
@@ -343,18 +345,35 @@ def mix_channels(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[An
     channels = src.shape[2]
     whole = np.eye(channels)  # alpha as it is
     whole[:RGB, :RGB] = matrix
-    # OpenCV does not say that it may write where it reads.
-    src = src.copy() if np.may_share_memory(src, out) else np.ascontiguousarray(src)
-    into(out, cv2.transform(src, whole, dst=out))
+    if np.may_share_memory(src, out):
+        # OpenCV does not say that it may write where it reads. A band of rows stays in the processor's cache.
+        rows = max(1, 2**15 // src.shape[1])
+        for top in range(0, len(src), rows):
+            band = out[top : top + rows]
+            into(band, cv2.transform(band.copy(), whole, dst=band))
+    else:
+        into(out, cv2.transform(np.ascontiguousarray(src), whole, dst=out))
     if out.dtype == np.float32:
         np.clip(out, 0, 1, out=out)
 
 
 def _mean_luma(pixels: NDArray[Any]) -> float:
-    """Return the mean of the luma, or of grey."""
-    pixels = np.ascontiguousarray(pixels)
-    luma = pixels if pixels.shape[2] == GREY else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return float(cv2.mean(luma)[0])
+    """Return the mean of the luma, which is the luma of the mean, or the mean of grey."""
+    means = cv2.mean(np.ascontiguousarray(pixels))
+    return means[0] if pixels.shape[2] == GREY else float(np.dot(means[:RGB], _LUMA))
+
+
+def _turn_hue(pixels: NDArray[Any], turns: float, out: NDArray[Any]) -> None:
+    """Fill `out` with RGB or RGBA turned on the colour circle; it may be where they are."""
+    if pixels.dtype != np.uint8:
+        shift_hsv(pixels, turns * 180, 0.0, 0.0, out)  # it takes units of 2 degrees
+        return
+    # By OpenCV's 180 steps of hue, as Albumentations: with the 256 that `HueSaturationValue` counts, one value in 14
+    # of a photograph was more than 2 levels off its outcome.
+    hsv = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2HSV)
+    table = ((np.arange(256) + math.floor(turns * 180)) % 180).astype(np.uint8)
+    hsv = cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), table), hsv, 0)
+    into(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=out, dstCn=out.shape[2]))
 
 
 def _rgb(part: Op, frame: Frame) -> Frame:
