@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.affine import Affine as Affine
     from kaleidoscope.ops.affine import Rotate as Rotate
     from kaleidoscope.ops.apply import Apply as Apply
+    from kaleidoscope.ops.augmix import AugMix as AugMix
     from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
     from kaleidoscope.ops.blur import MedianBlur as MedianBlur
     from kaleidoscope.ops.channel_ops import ChannelDropout as ChannelDropout
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.light import RandomSunFlare as RandomSunFlare
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
-    from kaleidoscope.ops.policies import AugMix as AugMix
     from kaleidoscope.ops.policies import AutoAugment as AutoAugment
     from kaleidoscope.ops.policies import RandAugment as RandAugment
     from kaleidoscope.ops.policies import TrivialAugmentWide as TrivialAugmentWide

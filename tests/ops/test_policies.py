@@ -10,8 +10,7 @@ from kaleidoscope import ops, tree
 from kaleidoscope.backends.follow import follow
 from kaleidoscope.backends.moves import Kernel, Warp, moves_of
 from kaleidoscope.errors import OpError, RecipeError
-from kaleidoscope.ops.pillow import PillowEqualize, Sharpness
-from kaleidoscope.ops.policies import _draw, _params
+from kaleidoscope.ops.operations import _Equalize, _Sharpness, draw_operation, params_of
 from kaleidoscope.ops.policy_tables import AUTO, LEARNED, MIX, RAND, WIDE
 from kaleidoscope.randomness import stream
 from kaleidoscope.record import MAX_VALUE, Frame
@@ -27,7 +26,7 @@ def draws(op, count=400, frame=FRAME):
 
 
 def step(name, magnitude, frame=FRAME):
-    return {"steps": [[name, magnitude, _params(name, magnitude, frame)]]}
+    return {"steps": [[name, magnitude, params_of(name, magnitude, frame)]]}
 
 
 def pillow_affine(image, *inverse):
@@ -145,7 +144,7 @@ def test_learned_pairs_are_of_known_operations():
 
 @pytest.mark.parametrize(("name", "strength"), [("Identity", 0.5), ("Rotate", 0.0), ("Color", 0.0), ("Posterize", 0.0)])
 def test_what_changes_nothing_is_recorded_and_not_done(name, strength):
-    drawn = _draw(stream(1, "a", "b"), RAND, name, strength, FRAME)
+    drawn = draw_operation(stream(1, "a", "b"), RAND, name, strength, FRAME)
     assert drawn[::2] == [name, None]
     assert list(ops.RandAugment().steps({"steps": [drawn]})) == []
 
@@ -222,22 +221,22 @@ def test_sharpness_blends_with_weighted_means(make_pixels, run, dtype, factor):
     smooth[1:-1, 1:-1] = (windows * weights).sum(axis=(-2, -1))
     wanted = (factor * wanted + (1 - factor) * smooth).clip(0, 1)
     wanted[..., 3] = src[..., 3] / MAX_VALUE[dtype]
-    error = np.abs(run(Sharpness(), src, {"factor": factor}) / MAX_VALUE[dtype] - wanted)
+    error = np.abs(run(_Sharpness(), src, {"factor": factor}) / MAX_VALUE[dtype] - wanted)
     assert error.max() <= {"uint8": 1.01 / 255, "uint16": 1.01 / 65535, "float32": 1e-6}[dtype]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (9, 2)])
 def test_sharpness_leaves_what_is_all_border(make_pixels, run, size):
     src = make_pixels((*size, 3))
-    np.testing.assert_array_equal(run(Sharpness(), src, {"factor": 1.9}), src)
+    np.testing.assert_array_equal(run(_Sharpness(), src, {"factor": 1.9}), src)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_equalize_of_finer_types_is_that_of_8_bits(photograph, run, dtype):
     part = np.ascontiguousarray(photograph[:60, :80] // 2)
     scaled = (part * (MAX_VALUE[dtype] / 255)).astype(dtype)
-    wanted = run(PillowEqualize(), part, {}) / 255
-    np.testing.assert_allclose(run(PillowEqualize(), scaled, {}) / MAX_VALUE[dtype], wanted, atol=1e-6)
+    wanted = run(_Equalize(), part, {}) / 255
+    np.testing.assert_allclose(run(_Equalize(), scaled, {}) / MAX_VALUE[dtype], wanted, atol=1e-6)
 
 
 # ---- AugMix
