@@ -14,7 +14,7 @@ import yaml
 from kaleidoscope import registry
 from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.ops.base import Part
-from kaleidoscope.ops.combine import Branch, Combinator, PowerSet, as_recipe
+from kaleidoscope.ops.combine import Branch, PowerSet, as_recipe
 from kaleidoscope.recipe import from_spec, to_spec
 
 #: Of the file's form, under the key ``kaleidoscope``.
@@ -190,7 +190,7 @@ def recipe_schema() -> dict[str, Any]:
         kind = registry.find_op(name)
         known = [p for p in inspect.signature(kind).parameters if p not in {"part", "parts", "branches", "unnamed"}]
         settings: dict[str, Any] = {setting: {} for setting in known}
-        several = issubclass(kind, Combinator) and name not in {"Branch", "Split"}
+        several = not {"part", "parts"}.isdisjoint(inspect.signature(kind).parameters)
         if several:
             settings["parts"] = {"type": "array", "items": part}
         if issubclass(kind, Branch):

@@ -56,6 +56,11 @@ _FAMILIES = {
     "choose": "OneOf SomeOf Sometimes",
     "split": "Split Tile",
     "apply": "Apply",
+    "policies": "RandAugment TrivialAugmentWide AutoAugment",
+    "augmix": "AugMix",
+    "weather": "RandomRain RandomFog",
+    "snow": "RandomSnow",
+    "light": "RandomShadow RandomSunFlare",
 }
 _BUILTIN_OPS = {name: f"kaleidoscope.ops.{family}" for family, names in _FAMILIES.items() for name in names.split()}
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.affine import Affine as Affine
     from kaleidoscope.ops.affine import Rotate as Rotate
     from kaleidoscope.ops.apply import Apply as Apply
+    from kaleidoscope.ops.augmix import AugMix as AugMix
     from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
     from kaleidoscope.ops.blur import MedianBlur as MedianBlur
     from kaleidoscope.ops.channel_ops import ChannelDropout as ChannelDropout
@@ -52,8 +53,13 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.levels import RandomGamma as RandomGamma
     from kaleidoscope.ops.levels import RandomToneCurve as RandomToneCurve
     from kaleidoscope.ops.levels import Solarize as Solarize
+    from kaleidoscope.ops.light import RandomShadow as RandomShadow
+    from kaleidoscope.ops.light import RandomSunFlare as RandomSunFlare
     from kaleidoscope.ops.noise import GaussNoise as GaussNoise
     from kaleidoscope.ops.normalize import Normalize as Normalize
+    from kaleidoscope.ops.policies import AutoAugment as AutoAugment
+    from kaleidoscope.ops.policies import RandAugment as RandAugment
+    from kaleidoscope.ops.policies import TrivialAugmentWide as TrivialAugmentWide
     from kaleidoscope.ops.principal import FancyPCA as FancyPCA
     from kaleidoscope.ops.lens import Defocus as Defocus
     from kaleidoscope.ops.lens import MotionBlur as MotionBlur
@@ -88,6 +94,7 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.size import RandomScale as RandomScale
     from kaleidoscope.ops.size import Resize as Resize
     from kaleidoscope.ops.size import SmallestMaxSize as SmallestMaxSize
+    from kaleidoscope.ops.snow import RandomSnow as RandomSnow
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
     from kaleidoscope.ops.tints import ColorJitter as ColorJitter
@@ -102,6 +109,8 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.split import Tile as Tile
     from kaleidoscope.ops.turn import SafeRotate as SafeRotate
     from kaleidoscope.ops.turn import ShiftScaleRotate as ShiftScaleRotate
+    from kaleidoscope.ops.weather import RandomFog as RandomFog
+    from kaleidoscope.ops.weather import RandomRain as RandomRain
 
 
 def __getattr__(name: str) -> Any:
