@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope import registry
 from kaleidoscope.errors import RecipeError
 
+#: What is no op but makes some, and its modules.
+_CONVERTERS = {
+    "from_albumentations": "kaleidoscope.ops.albumentations",
+    "from_torchvision": "kaleidoscope.ops.torchvision",
+}
+
 if TYPE_CHECKING:
     from kaleidoscope.ops.affine import Affine as Affine
     from kaleidoscope.ops.affine import Rotate as Rotate
+    from kaleidoscope.ops.albumentations import from_albumentations as from_albumentations
     from kaleidoscope.ops.apply import Apply as Apply
     from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
     from kaleidoscope.ops.blur import MedianBlur as MedianBlur
@@ -34,11 +42,14 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.size import Resize as Resize
     from kaleidoscope.ops.split import Split as Split
     from kaleidoscope.ops.split import Tile as Tile
+    from kaleidoscope.ops.torchvision import from_torchvision as from_torchvision
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in _CONVERTERS:
+        return getattr(importlib.import_module(_CONVERTERS[name]), name)
     try:
         return registry.find_op(name)
     except RecipeError as error:
@@ -46,4 +57,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return registry.op_names()
+    return sorted([*registry.op_names(), *_CONVERTERS])

@@ -6,8 +6,8 @@
 
 It reads ``cases.json``, a list of op, settings, what they are to draw, and dtype, and ``scene.npz``, a photograph with
 boxes and keypoints. It writes ``made.json``, for each case what was drawn, the transform as ``to_dict`` says it, and
-the error if there was one, and ``made.npz`` with images, boxes, keypoints, and drawn arrays. Nothing of Kaleidoscope
-is imported.
+the error if there was one, beside ``to_dict`` of every transform that needs no settings; and ``made.npz`` with images,
+boxes, keypoints, and drawn arrays. Nothing of Kaleidoscope is imported.
 """
 
 from __future__ import annotations
@@ -93,6 +93,18 @@ def run(case: dict[str, Any], scene: Any) -> tuple[dict[str, Any], dict[str, Any
     return {"error": "", "drawn": drawn, "spec": as_json(spec, "spec", {})}, arrays
 
 
+def defaults() -> dict[str, Any]:
+    """Return what ``to_dict`` says of each transform that needs no settings."""
+    found = {}
+    for name, kind in vars(albumentations).items():
+        if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
+            try:
+                found[name] = as_json(albumentations.to_dict(kind(p=1.0)), name, {})
+            except Exception:  # noqa: BLE001, S112 - it needs settings: the cases have some
+                continue
+    return found
+
+
 def main() -> None:
     """Run all cases."""
     folder = Path(sys.argv[1])
@@ -105,7 +117,7 @@ def main() -> None:
             said, made = {"error": traceback.format_exc(), "drawn": {}, "spec": {}}, {}
         told.append(said)
         arrays |= {f"{number}.{name}": value for name, value in made.items()}
-    (folder / "made.json").write_text(json.dumps(told), "utf-8")
+    (folder / "made.json").write_text(json.dumps({"cases": told, "defaults": defaults()}), "utf-8")
     np.savez(folder / "made.npz", **arrays)
 
 

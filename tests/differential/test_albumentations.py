@@ -20,8 +20,8 @@ mean, share, within
     Bounds: levels of difference on average, and the share of the values that are within so many levels.
 pixels
     Bound of boxes and keypoints.
-converts
-    False where `ops.from_albumentations` cannot make the op of the settings as ``to_dict`` says them.
+converted
+    What `ops.from_albumentations` makes other than in `given`, of what ``to_dict`` says.
 """
 
 import importlib.util
@@ -41,11 +41,14 @@ from kaleidoscope import ops, registry, samples
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.follow import follow
 from kaleidoscope.backends.moves import moves_of
+from kaleidoscope.errors import RecipeError
 from kaleidoscope.record import Frame
 from kaleidoscope.targets import Targets
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+#: Of transforms whose defaults are others than ours, what they are converted to.
+DEFAULTS_THAT_DIFFER: dict[str, Any] = {}
 #: What `make test` and `python tests/benchmarks/compare.py --install` make.
 ENVIRONMENTS = (".venv-differential", ".venv-bench/ops", ".venv-bench/albumentations")
 NAME = "KALEIDOSCOPE_ALBUMENTATIONS"
@@ -70,7 +73,7 @@ class Case:
     share: float = 0.995
     within: float = 2.0
     pixels: float = 0.5
-    converts: bool = True
+    converted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self):
@@ -118,7 +121,7 @@ def scene():
 
 @pytest.fixture(scope="session")
 def theirs(tmp_path_factory):
-    """Return what Albumentations made of every case, by the case's id."""
+    """Return what Albumentations made of every case, by the case's id, and what it says of its transforms."""
     python, folder = their_python(), tmp_path_factory.mktemp("differential")
     asked = [{**asdict(case), "drawn": None, "settings": {**case.given, **case.theirs}} for case in CASES]
     (folder / "cases.json").write_text(json.dumps(asked), "utf-8")
@@ -129,7 +132,8 @@ def theirs(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     told = json.loads((folder / "made.json").read_text("utf-8"))
     arrays = np.load(folder / "made.npz")
-    return {case.id: Made(one, number, arrays) for number, (case, one) in enumerate(zip(CASES, told, strict=True))}
+    made = [Made(one, number, arrays) for number, one in enumerate(told["cases"])]
+    return dict(zip((case.id for case in CASES), made, strict=True)), told["defaults"]
 
 
 class Made:
@@ -178,7 +182,7 @@ def ours(case, drawn):
 def test_pixels_boxes_and_keypoints_are_theirs(case, theirs):
     if case.op not in registry.op_names():
         pytest.skip(f"{case.op} is not in the catalogue yet")
-    made = theirs[case.id]
+    made = theirs[0][case.id]
     assert not made.error
     image, boxes, keypoints = ours(case, made.drawn)
     expected = made["image"].reshape(image.shape)
@@ -247,6 +251,27 @@ def compare_keypoints(case, mine, other, shape):
     assert inside <= set(mine)
     for name, at in mine.items():
         assert nearest(at, other[name]) <= case.pixels, (name, at, other[name])
+
+
+@each_case
+def test_settings_are_converted(case, theirs):
+    if case.op not in registry.op_names() or case.theirs:
+        pytest.skip(f"{case.op} is not in the catalogue yet, or the settings differ")
+    made = ops.from_albumentations(theirs[0][case.id].spec)
+    assert made == getattr(ops, case.op)(**case.given, **case.converted)
+
+
+def test_defaults_are_converted_and_are_ours(theirs):
+    same, other = {}, {}
+    for name, spec in theirs[1].items():
+        if name not in registry.op_names():
+            with pytest.raises(RecipeError, match=f"there is no op for {name}"):
+                ops.from_albumentations(spec)
+            continue
+        made, ours = ops.from_albumentations(spec), getattr(ops, name)()
+        (same if made == ours else other)[name] = made
+    assert len(same) >= 10
+    assert other == DEFAULTS_THAT_DIFFER
 
 
 def test_comparison_notices_what_is_off():
