@@ -73,7 +73,7 @@ def _refused(transform: object, said: str, why: str) -> RecipeError:
 
 def _inner(transform: Any) -> list[Any]:
     """Return the transforms inside of one; what torch.nn has is iterable itself."""
-    return list(getattr(transform, "transforms", None) or transform)
+    return list(transform.transforms if hasattr(transform, "transforms") else transform)
 
 
 def _unknown(transform: object) -> Iterator[str]:
