@@ -28,9 +28,25 @@ _COMPOSITIONS = {
 }
 #: The likelihood of what says none: that of their constructors.
 _DEFAULT_P = {"Compose": 1.0, "ReplayCompose": 1.0, "SomeOf": 1.0}
+#: What ``to_dict`` tells of a parent class, and no constructor takes: left out, whatever it is.
+_INHERITED = {
+    "PadIfNeeded": {"padding"},
+    "RGBShift": {"approximation", "noise_params", "noise_type", "spatial_mode"},
+    "SafeRotate": {
+        "balanced_scale",
+        "fit_output",
+        "keep_ratio",
+        "rotate",
+        "scale",
+        "shear",
+        "translate_percent",
+        "translate_px",
+    },
+}
 #: Settings at values that mean what ours means without them, or that change nothing: standing so, they are left out.
 _AT_REST: dict[str, dict[str, Any]] = {
     "Affine": {"translate_px": {"x": (0, 0), "y": (0, 0)}},
+    "Equalize": {"mask": None, "mask_params": ()},
     "Normalize": {"max_pixel_value": 255.0},  # of uint8; ours takes the largest value of the dtype, whatever that is
     "Compose": {"additional_targets": {}},
     "ReplayCompose": {"additional_targets": {}},
@@ -246,7 +262,8 @@ def _op(name: str, spec: Spec) -> Part:
 
 def _settings(name: str, spec: Spec, known: set[str]) -> dict[str, Any]:
     """Return the settings that we have, in plain values; refuse others, unless they change nothing."""
-    given = {key: _plain(value) for key, value in spec.items() if key not in {"__class_fullname__", "p"}}
+    aside = {"__class_fullname__", "p", *_INHERITED.get(name, ())}
+    given = {key: _plain(value) for key, value in spec.items() if key not in aside}
     for key, value in _AT_REST.get(name, {}).items():
         if key in given and (given[key] is None or given[key] == value):
             del given[key]

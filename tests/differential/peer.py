@@ -34,7 +34,8 @@ def as_theirs(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(as_theirs("", one) for one in value)
     if isinstance(value, dict):
-        return {key: as_theirs("", one) for key, one in value.items()}
+        inside = "interpolation" if name == "interpolation_pair" else ""
+        return {key: as_theirs(inside, one) for key, one in value.items()}
     if isinstance(value, str) and name.endswith("interpolation"):
         return getattr(cv2, f"INTER_{value.upper()}")
     if isinstance(value, str) and name == "border_mode":

@@ -16,14 +16,16 @@ dtypes
     ``uint8`` alone if nothing is said.
 by
     ``statistics``: the mean and the spread of what is added is compared, not the pixels, which are chance.
-seed
-    Of theirs.
+image, seed
+    ``photograph``, ``smooth`` (where half a pixel more or less is little), or ``grey``; and 7: what theirs starts with.
 mean, share, within
     Bounds: levels of difference on average, and the share of the values that are within so many levels.
 spread
     Bound of how much wider, or less wide, what is added is spread, as a share; of ``statistics``.
 pixels
     Bound of boxes and keypoints.
+boxes
+    False: boxes are not compared.
 converted
     What `ops.from_albumentations` makes other than in `given`, of what ``to_dict`` says.
 """
@@ -33,7 +35,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +53,12 @@ from kaleidoscope.targets import Targets
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-#: Of transforms whose defaults are others than ours, what they are converted to.
-DEFAULTS_THAT_DIFFER: dict[str, Any] = {}
+#: Of transforms whose defaults are others than ours, the settings that they are converted to.
+DEFAULTS_THAT_DIFFER = {
+    "FromFloat": {"max_value": 255.0},
+    "PlanckianJitter": {"temperature_limit": (3000.0, 15000.0)},
+    "ShiftScaleRotate": {"shift_limit_x": (-0.0625, 0.0625), "shift_limit_y": (-0.0625, 0.0625)},
+}
 #: What `make test` and `python tests/benchmarks/compare.py --install` make.
 ENVIRONMENTS = (".venv-differential", ".venv-bench/ops", ".venv-bench/albumentations")
 NAME = "KALEIDOSCOPE_ALBUMENTATIONS"
@@ -78,6 +84,7 @@ class Case:
     within: float = 2.0
     spread: float = 0.03
     pixels: float = 0.5
+    boxes: bool = True
     converted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,11 +124,18 @@ def their_python():
 
 
 def scene():
-    """Return a photograph in colour and in grey, boxes and keypoints."""
+    """Return a photograph in colour, without its details and in grey, boxes and keypoints."""
     photograph = cv2.imread(str(samples.folder() / "astronaut.jpg"))[..., ::-1]
     photograph = cv2.resize(photograph, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)[..., np.newaxis]
-    return {"photograph": photograph, "grey": grey, "boxes": np.array(BOXES), "keypoints": np.array(KEYPOINTS)}
+    smooth = cv2.GaussianBlur(photograph, (0, 0), 4)
+    return {
+        "photograph": photograph,
+        "smooth": smooth,
+        "grey": grey,
+        "boxes": np.array(BOXES),
+        "keypoints": np.array(KEYPOINTS),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -197,7 +211,8 @@ def test_pixels_boxes_and_keypoints_are_theirs(case, theirs):
         compare_statistics(case, image, expected)
     else:
         compare_pixels(case, image, expected)
-    compare_boxes(case, boxes, by_number(made["labels"], made["boxes"]))
+    if case.boxes:
+        compare_boxes(case, boxes, by_number(made["labels"], made["boxes"]))
     compare_keypoints(case, keypoints, by_number(made["names"], made["keypoints"]), image.shape)
 
 
@@ -263,7 +278,19 @@ def test_settings_are_converted(case, theirs):
     if case.op not in registry.op_names() or case.theirs:
         pytest.skip(f"{case.op} is not in the catalogue yet, or the settings differ")
     made = ops.from_albumentations(theirs[0][case.id].spec)
-    assert made == getattr(ops, case.op)(**case.given, **case.converted)
+    assert alike(made, getattr(ops, case.op)(**{**case.given, **case.converted}))
+
+
+def alike(made, expected):
+    """Return whether two ops are equal, but for the last bits: theirs has 1 + x where ours has x."""
+
+    def close(one, other):
+        if isinstance(one, tuple) and isinstance(other, tuple):
+            return len(one) == len(other) and all(map(close, one, other))
+        return abs(one - other) < 1e-12 if isinstance(one, float) and isinstance(other, float) else one == other
+
+    names = [each.name for each in fields(expected)]
+    return type(made) is type(expected) and all(close(getattr(made, n), getattr(expected, n)) for n in names)
 
 
 def test_defaults_are_converted_and_are_ours(theirs):
@@ -277,9 +304,10 @@ def test_defaults_are_converted_and_are_ours(theirs):
                 ops.from_albumentations(spec)
             continue
         made, ours = ops.from_albumentations(spec), getattr(ops, name)()
-        (same if made == ours else other)[name] = made
+        (same if alike(made, ours) else other)[name] = made
     assert len(same) >= 10
-    assert other == DEFAULTS_THAT_DIFFER
+    assert set(other) <= set(DEFAULTS_THAT_DIFFER)
+    assert all(alike(made, getattr(ops, name)(**DEFAULTS_THAT_DIFFER[name])) for name, made in other.items())
 
 
 def test_comparison_notices_what_is_off():

@@ -22,7 +22,8 @@ CASES = {
     ],
     "CLAHE": [
         {"given": {"clip_limit": (3, 3)}},
-        {"given": {"clip_limit": (6, 6), "tile_grid_size": (4, 6)}},
+        # Theirs says rows and columns, and takes columns and rows.
+        {"given": {"clip_limit": (6, 6), "tile_grid_size": (4, 6)}, "theirs": {"tile_grid_size": (6, 4)}},
     ],
     "Equalize": [
         {},
@@ -34,17 +35,25 @@ CASES = {
         {"given": {"cutoff": 5, "method": "pil"}},
         {"given": {"cutoff": 5, "method": "cdf"}},
     ],
+    # Theirs rounds to 8 bits at each step, and hues to two degrees: for bytes ours is nearer to what floats become.
     "ColorJitter": [
-        {"seed": seed, "drawn": same("brightness", "contrast", "saturation", "hue", "order"), "dtypes": BOTH}
+        {"seed": seed, "drawn": same("brightness", "contrast", "saturation", "hue", "order"), **how}
         for seed in (7, 8, 9)
+        for how in ({"dtypes": ("float32",)}, {"mean": 2.0, "share": 0.8})
     ],
     "RGBShift": [
         {"given": {"r_shift_limit": (20, 20), "g_shift_limit": (-15, -15), "b_shift_limit": (3, 3)}},
     ],
     "ToSepia": [{"dtypes": BOTH}],
     "PlanckianJitter": [
-        {"given": {"mode": mode}, "seed": seed, "drawn": same("temperature"), "dtypes": BOTH}
-        for mode in ("blackbody", "cied")
+        {
+            "given": {"mode": mode},
+            "seed": seed,
+            "drawn": same("temperature"),
+            "dtypes": BOTH,
+            "converted": {"temperature_limit": (coolest, 15000)},  # as theirs fills in
+        }
+        for mode, coolest in (("blackbody", 3000), ("cied", 4000))
         for seed in (7, 9)
     ],
     "FancyPCA": [{"given": {"alpha": 0.5}, "drawn": same("alpha_vector"), "dtypes": BOTH}],
@@ -59,6 +68,6 @@ CASES = {
             "drawn": lambda drawn, frame: {"channels_to_drop": sorted(drawn["channels_to_drop"])},
         },
     ],
-    "ToFloat": [{}, {"given": {"max_value": 100.0}}],
-    "FromFloat": [{"given": {"dtype": "uint8"}, "dtypes": ("float32",)}],
+    "ToFloat": [{}, {"given": {"max_value": 300.0}}],
+    "FromFloat": [{"given": {"dtype": "uint8"}, "dtypes": ("float32",), "converted": {"max_value": 255.0}}],
 }

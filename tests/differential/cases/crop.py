@@ -15,7 +15,8 @@ CASES = {
         {"given": {"max_size": 60, "area_for_downscale": "image"}},
         {"given": {"max_size_hw": (120, None)}},
     ],
-    "RandomScale": [{"given": {"scale_limit": (share, share)}} for share in (-0.3, 0.25)],
+    # Theirs moves keypoints by the factor, though the image has whole pixels.
+    "RandomScale": [{"given": {"scale_limit": (share, share)}, "pixels": 0.7} for share in (-0.3, 0.25)],
     "Crop": [
         {"given": {"x_min": 10, "y_min": 5, "x_max": 90, "y_max": 77}},
         {"given": {"x_min": 0, "y_min": 0, "x_max": 150, "y_max": 110, "pad_if_needed": True, "fill": 30}},
@@ -34,8 +35,9 @@ CASES = {
         },
     ],
     "CropAndPad": [
-        {"given": {"px": (5, 5)}},
-        {"given": {"px": (-6, -6), "keep_size": False}},
+        {"given": {"px": 5}},
+        {"given": {"px": -6, "keep_size": False}},
+        {"given": {"px": (4, -5, -6, 7), "border_mode": "replicate"}},
         {"given": {"percent": (0.1, 0.1), "keep_size": False, "fill": 70}},
     ],
     "RandomResizedCrop": [
