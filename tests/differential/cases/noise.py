@@ -33,12 +33,12 @@ CASES = {
         {"given": {"holes_number_xy": (4, 4), "random_offset": False}, **BOXES},
         {
             "given": {"holes_number_xy": (8, 4), "random_offset": False, "ratio": 0.3, "shift_xy": (2, 3), "fill": 50},
+            "theirs": {"holes_number_xy": (4, 8)},  # which it takes for rows and columns
             **BOXES,
         },
     ],
-    # By nearest ours takes the middle of what a new pixel covers, theirs its corner.
+    # Not by nearest: ours takes the middle of what a new pixel covers, theirs its corner.
     "Downscale": [
-        {"given": {"scale_range": (0.25, 0.25)}, "image": "smooth", "mean": 6.0, "share": 0.3},
         {
             "given": {
                 "scale_range": (0.5, 0.5),
