@@ -26,10 +26,11 @@ def tiles(drawn, frame):
     return {**sides, "mapping": drawn["mapping"]}
 
 
-#: Theirs puts the middle of an image half a pixel beside it, by which an image without details changes little.
-#: Keypoints by its other method lie on whole pixels, and are lost now and then.
+#: Theirs puts the middle of an image half a pixel beside it, by which an image without details changes little; and
+#: keypoints of distortions on whole pixels.
+ASIDE = {"image": "smooth", "mean": 4.5, "share": 0.5, "pixels": 2.0}
+#: By its other method it loses keypoints now and then.
 DIRECT = {"keypoint_remapping_method": "direct"}
-ASIDE = {"image": "smooth", "mean": 4.5, "share": 0.5, "pixels": 1.5}
 
 # No Perspective and no ThinPlateSpline: theirs does not take what it draws to where it says (see the notes of ours).
 CASES = {
