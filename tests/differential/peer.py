@@ -6,8 +6,8 @@
 
 It reads ``cases.json``, a list of op, settings, what they are to draw, and dtype, and ``scene.npz``, a photograph with
 boxes and keypoints. It writes ``made.json``, for each case what was drawn, the transform as ``to_dict`` says it, and
-the error if there was one, beside ``to_dict`` of every transform, where it needs no settings; and ``made.npz`` with images,
-boxes, keypoints, and drawn arrays. Nothing of Kaleidoscope is imported.
+the error if there was one, beside ``to_dict`` of every transform, where it needs no settings; and ``made.npz`` with
+images, boxes, keypoints, and drawn arrays. Nothing of Kaleidoscope is imported.
 """
 
 from __future__ import annotations
