@@ -156,7 +156,8 @@ def theirs(tmp_path_factory):
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads((folder / "made.json").read_text("utf-8"))
-    arrays = np.load(folder / "made.npz")
+    with np.load(folder / "made.npz") as archive:
+        arrays = dict(archive)
     made = [Made(one, number, arrays) for number, one in enumerate(told["cases"])]
     return dict(zip((case.id for case in CASES), made, strict=True)), told["defaults"]
 
