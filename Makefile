@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 BIN := .venv/bin
+PEER := .venv-differential
 
 .PHONY: help demo test lint format clean
 
@@ -16,8 +17,8 @@ help:
 demo: .venv/installed
 	@$(BIN)/kaleidoscope demo "$(or $(TO),demo-output)"
 
-test: lint
-	@$(BIN)/pytest --cov --numprocesses auto --dist worksteal
+test: lint $(PEER)/installed
+	@KALEIDOSCOPE_ALBUMENTATIONS="$(CURDIR)/$(PEER)/bin/python" $(BIN)/pytest --cov --numprocesses auto --dist worksteal
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check --quiet --output-format concise
@@ -29,7 +30,7 @@ format: .venv/installed-dev
 	@$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .venv-bench demo-output build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench $(PEER) demo-output build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are written last: what broke off halfway starts again.
@@ -40,6 +41,14 @@ clean:
 .venv/installed-dev: pyproject.toml
 	$(call install,.[dev])
 	@touch .venv/installed $@
+
+# Albumentations, which tests/differential compares with. It brings an OpenCV distribution of its own, which overwrites
+# ours where both are installed; of the same version, so that kernels of both round alike.
+$(PEER)/installed:
+	@echo "Setting up $(PEER); this happens once."
+	@$(PYTHON) -m venv $(PEER)
+	@$(PEER)/bin/python -m pip install -qq --disable-pip-version-check albumentations==2.0.8 opencv-python-headless==5.0.0.93
+	@touch $@
 
 define install
 @test -n "$(PYTHON)" || { \

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope import registry
 from kaleidoscope.errors import RecipeError
 
+#: What is no op but makes some, and its modules.
+_CONVERTERS = {
+    "from_albumentations": "kaleidoscope.ops.albumentations",
+    "from_torchvision": "kaleidoscope.ops.torchvision",
+}
+
 if TYPE_CHECKING:
     from kaleidoscope.ops.affine import Affine as Affine
     from kaleidoscope.ops.affine import Rotate as Rotate
+    from kaleidoscope.ops.albumentations import from_albumentations as from_albumentations
     from kaleidoscope.ops.apply import Apply as Apply
     from kaleidoscope.ops.augmix import AugMix as AugMix
     from kaleidoscope.ops.blur import GaussianBlur as GaussianBlur
@@ -111,11 +119,14 @@ if TYPE_CHECKING:
     from kaleidoscope.ops.turn import ShiftScaleRotate as ShiftScaleRotate
     from kaleidoscope.ops.weather import RandomFog as RandomFog
     from kaleidoscope.ops.weather import RandomRain as RandomRain
+    from kaleidoscope.ops.torchvision import from_torchvision as from_torchvision
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in _CONVERTERS:
+        return getattr(importlib.import_module(_CONVERTERS[name]), name)
     try:
         return registry.find_op(name)
     except RecipeError as error:
@@ -123,4 +134,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return registry.op_names()
+    return sorted([*registry.op_names(), *_CONVERTERS])

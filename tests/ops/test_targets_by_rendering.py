@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaleidoscope import ops
+from kaleidoscope import ops, registry
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.coordinates import keeps_upright
 from kaleidoscope.ops.base import Geometric
@@ -430,7 +430,7 @@ def test_and_those_that_were_drawn(first, second, seed):
 
 def test_every_geometric_op_is_rendered():
     there = {type(op) for op in EVERY} | {ops.Tile}
-    catalogue = {getattr(ops, name) for name in dir(ops)}
+    catalogue = {registry.find_op(name) for name in registry.op_names()}
     assert {kind for kind in catalogue if issubclass(kind, Geometric | Distortion)} <= there
 
 
