@@ -1,7 +1,7 @@
 """Write docs/catalogue.md and its pictures: ``python docs/make_catalogue.py``, after any change of an op.
 
-The pictures show each op as it is by default, with a seed of its own, on a photograph with a box, an outline and two
-keypoints: where these go with the pixels, the op moves what is labelled.
+The pictures show each op on a photograph with a box, an outline, two keypoints and a mask: where these go with the
+pixels, the op moves what is labelled.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from kaleidoscope import samples
+from kaleidoscope import ops, samples
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.catalogue import Entry, entries, example
 from kaleidoscope.display.overlay import with_targets
@@ -33,15 +34,19 @@ _SEEDS = (3, 5)
 
 
 def photograph() -> tuple[np.ndarray, Targets]:
-    """Return a cat, shape (200, 300, 3), and what is labelled in it: its face, its nose's outline, its eyes."""
+    """Return a cat, shape (200, 300, 3), and what is labelled in it: a box, an outline, points, and a mask."""
     with Image.open(samples.folder() / "chelsea.jpg") as image:
         pixels = np.asarray(image.convert("RGB").resize((300, 200), Image.Resampling.LANCZOS))
+    eyes = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.ellipse(eyes, (113, 77), (24, 20), 0, 0, 360, 1, cv2.FILLED)
+    cv2.ellipse(eyes, (211, 87), (17, 18), 0, 0, 360, 1, cv2.FILLED)
     nose = [(158, 161), (186, 161), (172, 177)]
     return pixels, Targets(
         boxes=[(58, 12, 236, 188), (158, 161, 186, 177)],
         classes=["face", "nose"],
         polygons=[None, nose],
         keypoints=[[(114, 76), (211, 87)], []],
+        masks={"mask": eyes},
     )
 
 
@@ -57,6 +62,8 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
 
 def _made(part: Part, seed: int) -> Image.Image:
     pixels, targets = photograph()
+    if isinstance(part, ops.FromFloat):
+        pixels = np.float32(pixels / 255)
     (outcome,) = walk(make_plan(grow(part)), pixels, key="cat", seed=seed, backend=Cv2Backend(), targets=targets)
     if outcome.error is not None:
         raise outcome.error

@@ -11,20 +11,33 @@ from typing import Any
 from kaleidoscope import registry
 from kaleidoscope.errors import KaleidoscopeError, RecipeError
 from kaleidoscope.ops.base import Op, Part
+from kaleidoscope.ops.choose import Choice
+from kaleidoscope.ops.holes import InPlace
 from kaleidoscope.randomness import stream
 from kaleidoscope.record import Frame
 
 #: Fields of ops that cannot be made without any, or change nothing by default.
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "Affine": {"scale": (0.8, 1.2), "rotate": (-20, 20), "shear": (-10, 10)},
-    "Pad": {"padding": 20},
     "CenterCrop": {"height": 120, "width": 120},
+    "Crop": {"x_min": 60, "y_min": 10, "x_max": 240, "y_max": 130},
+    "CropAndPad": {"percent": (-0.2, 0.2)},
+    "CropNonEmptyMaskIfExists": {"height": 120, "width": 120},
+    "LongestMaxSize": {"max_size": 150},
+    "MaskDropout": {"fill": "inpaint_telea"},
+    "Pad": {"padding": 20},
+    "PadIfNeeded": {"min_height": 250, "min_width": 320},
     "RandomCrop": {"height": 120, "width": 120},
+    "RandomResizedCrop": {"size": (120, 120)},
+    "RandomScale": {"scale_limit": (-0.5, -0.2)},
+    "RandomSizedCrop": {"min_max_height": (80, 160), "size": (120, 120)},
     "Resize": {"height": 60, "width": 160},
+    "SmallestMaxSize": {"max_size": 100},
     "Tile": {"row": 0, "col": 1, "rows": 2, "cols": 2},
 }
 #: Frames that are asked for, by what they are called.
-_CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA", 7: "any number"}
+_MANY = 7
+_CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA", _MANY: "others"}
 _SIDE = 200
 
 
@@ -101,8 +114,10 @@ def _parameters(kind: type[Part]) -> Iterator[tuple[str, str]]:
 
 
 def _channels(op: Op) -> str:
-    able = [what for channels, what in _CHANNELS.items() if _takes(op, channels)]
-    return "any number" if able == [*_CHANNELS.values()] else ", ".join(able)
+    able = [channels for channels in _CHANNELS if _takes(op, channels)]
+    if able[-1:] == [_MANY]:
+        return "any number" if able == [*_CHANNELS] else f"{_CHANNELS[able[0]]} and more"
+    return ", ".join(_CHANNELS[channels] for channels in able)
 
 
 def _takes(op: Op, channels: int) -> bool:
@@ -117,6 +132,6 @@ def _takes(op: Op, channels: int) -> bool:
 
 
 def _targets(op: Op) -> str:
-    if op.moves_pixels:
-        return "move with the pixels"
-    return "stay as they are"
+    if isinstance(op, InPlace):
+        return "stay as they are" + ("; masks are filled, too" if op.moves_pixels else "")
+    return "move with the pixels" if op.moves_pixels or isinstance(op, Choice) else "stay as they are"

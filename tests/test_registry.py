@@ -11,9 +11,9 @@ from kaleidoscope.errors import RecipeError
 from kaleidoscope.ops.base import Geometric, Op, Part
 from kaleidoscope.ops.choose import Choice
 from kaleidoscope.ops.combine import Combinator
+from kaleidoscope.ops.distortion import Distortion
 from kaleidoscope.ops.holes import InPlace, Occlusion
 from kaleidoscope.ops.sized import Sized, WholeSized
-from kaleidoscope.ops.distortion import Distortion
 from kaleidoscope.recipe import from_spec, to_spec
 from kaleidoscope.tree import grow
 

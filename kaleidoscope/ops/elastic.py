@@ -12,7 +12,7 @@ import numpy as np
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Params, op
 from kaleidoscope.ops.distortion import Distortion, node_places, shifted_places
-from kaleidoscope.ops.noise import _field
+from kaleidoscope.ops.noise import standard_normal
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -127,7 +127,7 @@ class ElasticTransform(Distortion):
             cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel * strength)[
                 beyond : beyond + rows, beyond : beyond + columns
             ]
-            for plane in _field(shape, params["seed"])
+            for plane in standard_normal(shape, params["seed"])
         ]
         return shifted_places((smooth[0], smooth[-1]), step, height, width)
 

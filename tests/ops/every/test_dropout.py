@@ -44,3 +44,12 @@ class TestGridDropout(OpTests):
         if op.holes_number_xy:
             return frame.width >= 2 * op.holes_number_xy[0] and frame.height >= 2 * op.holes_number_xy[1]
         return op.unit_size_range is None or min(frame.width, frame.height) >= op.unit_size_range[1]
+
+
+class TestMaskDropout(OpTests):
+    instances = (
+        ops.MaskDropout(),
+        ops.MaskDropout(3, fill=1, fill_mask=5),
+        ops.MaskDropout((1, 2), fill="inpaint_ns", fill_mask=None),
+    )
+    identity = ((ops.MaskDropout(), {"holes": []}),)
