@@ -11,7 +11,7 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.ops.channels import RGBA, colour_count
+from kaleidoscope.ops.channels import RGBA, colour_count, split
 from kaleidoscope.ops.histogram import grey_or_rgb
 from kaleidoscope.ops.levels import keep_alpha
 from kaleidoscope.ops.principal import principal_components
@@ -186,7 +186,7 @@ class ChannelShuffle(Op):
         """Fill `out` with the channels of `src`, shape (H, W, C), in that order."""
         order = params["channels_shuffled"] + list(range(colour_count(src.shape[2]), src.shape[2]))
         if len(order) <= RGBA:
-            planes = cv2.split(np.ascontiguousarray(src))
+            planes = split(src)
             into(out, cv2.merge([planes[channel] for channel in order], dst=out))
         else:
             for channel, source in enumerate(order):

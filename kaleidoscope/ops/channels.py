@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from kaleidoscope.ops.base import into
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Bytes of planes that a thread keeps for the next image: new memory costs more than the splitting.
+_KEPT = 2**24
+_kept = threading.local()
 
 #: All of OpenCV takes this many; some of it up to 128, more slowly.
 _AT_ONCE = 4
@@ -73,3 +79,18 @@ def by_groups(
         made = np.empty((*out.shape[:2], some.shape[2]), out.dtype)
         into(made, step(some, made, group))
         out[..., group] = made
+
+
+def split(src: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the channels of `src`, shape (H, W, C), up to four, each of shape (H, W); of use until the next call.
+
+    They may be written to: they are no views, but lie where this thread's last ones lay.
+    """
+    shape = (src.shape[2], *src.shape[:2])
+    last: NDArray[Any] | None = getattr(_kept, "planes", None)
+    if last is None or last.shape != shape or last.dtype != src.dtype:
+        last = np.empty(shape, src.dtype)
+        _kept.planes = last if last.nbytes <= _KEPT else None
+    planes = list(last)
+    cv2.split(np.ascontiguousarray(src), planes)
+    return planes

@@ -10,6 +10,7 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
+from kaleidoscope.ops.tables import look_up
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -115,15 +116,15 @@ def shift_hsv(src: NDArray[Any], hue: float, sat: float, val: float, out: NDArra
 
 def _shift_hsv_8bit(src: NDArray[Any], hue: float, sat: float, val: float, out: NDArray[Any]) -> None:
     levels = np.arange(256)
-    tables = np.empty((1, 256, 3), np.uint8)
+    tables = np.empty((3, 256), np.uint8)
     # The full-range conversions keep hue at half the error of the common 0..179. They count 256 steps to the
     # circle on the way there but 255 on the way back (OpenCV 5.0); the table also mends that.
-    tables[0, :, 0] = np.rint((levels / 256 + hue / 180) % 1 * 255) % 255
-    tables[0, :, 1] = np.rint(np.clip(levels + sat, 0, 255))
-    tables[0, 0, 1] = 0
-    tables[0, :, 2] = np.rint(np.clip(levels + val, 0, 255))
+    tables[0] = np.rint((levels / 256 + hue / 180) % 1 * 255) % 255
+    tables[1] = np.rint(np.clip(levels + sat, 0, 255))
+    tables[1, 0] = 0
+    tables[2] = np.rint(np.clip(levels + val, 0, 255))
     hsv = cv2.cvtColor(src, cv2.COLOR_RGB2HSV_FULL)
-    hsv = cv2.LUT(hsv, tables)
+    look_up(hsv, tables, hsv)
     into(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=out, dstCn=src.shape[2]))
 
 
@@ -237,8 +238,11 @@ class RandomBrightnessContrast(Op):
 
 def linear(src: NDArray[Any], slope: float, shift: float, out: NDArray[Any]) -> None:
     """Fill `out` with ``clip(slope * src + shift)``, rounded where the dtype is an integer."""
-    # As rows of plain numbers, since OpenCV refuses more than 128 channels. addWeighted is faster than a
-    # table: 512 x 512 x 3 took 0.19 ms, not 0.23, as uint8, and 0.19, not 0.82, as uint16.
+    if src.dtype == np.uint8:
+        levels = np.arange(256, dtype=np.uint8)
+        look_up(src, cv2.addWeighted(levels, slope, levels, 0.0, shift).reshape(-1), out)
+        return
+    # As rows of plain numbers, since OpenCV refuses more than 128 channels. A table takes four times as long as uint16.
     # Contiguous, as OpenCV computes what lies apart without the processor's fused steps: the last bit differs.
     plain, filled = np.ascontiguousarray(src).reshape(len(src), -1), out.reshape(len(out), -1)
     into(out, cv2.addWeighted(plain, slope, plain, 0.0, shift, dst=filled))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import stringzilla as sz
 
 from kaleidoscope.ops.base import into
+from kaleidoscope.ops.channels import split
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -39,12 +41,18 @@ def look_up(src: NDArray[Any], table: NDArray[Any], out: NDArray[Any]) -> None:
     """
     src = np.ascontiguousarray(src)
     channels = src.shape[2]
-    if table.ndim == 1:
+    if table.ndim == 1 and src.dtype == table.dtype == np.uint8 and out.flags.c_contiguous:
+        # 0.03 ms for 512 x 512 x 3, where cv2.LUT takes 0.2.
+        sz.translate(src.reshape(-1).data, table.data, out=out.reshape(-1).data)
+    elif table.ndim == 1:
         # As rows of plain numbers: OpenCV is twice as fast with one channel, and refuses more than 128.
         filled = out.reshape(len(out), -1)
         into(filled, cv2.LUT(src.reshape(len(src), -1), table, dst=filled))
-    elif channels <= 4 and src.dtype == np.uint8:
-        into(out, cv2.LUT(src, np.ascontiguousarray(table.T)[np.newaxis], dst=out))
+    elif channels <= 4 and src.dtype == table.dtype == np.uint8:
+        planes = split(src)
+        for plane, row in zip(planes, table, strict=True):
+            sz.translate(plane.reshape(-1).data, np.ascontiguousarray(row).data, inplace=True)
+        into(out, cv2.merge(planes, dst=out))
     else:
         for channel in range(channels):
             plane = np.ascontiguousarray(src[..., channel])
