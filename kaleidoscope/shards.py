@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kaleidoscope.errors import OpError
 from kaleidoscope.layouts import Layout, ShardName
 from kaleidoscope.manifest import PartName, Row
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, sample_name
@@ -112,18 +111,9 @@ class TarShards(Shards):
         return sample_name(output)
 
     def mask_names(self, name: str, masks: Iterable[str]) -> dict[str, str]:
-        """Return the members' names.
-
-        Raises
-        ------
-        OpError
-            If `webdataset` would take two masks for the same: it writes extensions in lower case.
-        """
+        """Return the members' names: the key of the image, however long it is."""
         key = posixpath.splitext(name)[0]
-        names = {mask: f"{key}.{'mask' if mask == 'mask' else f'mask-{mask}'}.{MASK_FORMAT}" for mask in masks}
-        if len({member.removeprefix(key).lower() for member in names.values()}) < len(names):
-            raise OpError(f"expected masks whose names differ in more than case in a tar shard, got {sorted(names)}")
-        return names
+        return {mask: f"{key}.{'mask' if mask == 'mask' else f'mask-{mask}'}.{MASK_FORMAT}" for mask in masks}
 
     def _would_be(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> int:
         self._next = list(_members(row, data, masks))
