@@ -251,7 +251,7 @@ def _schema(*, is_image: bool) -> pa.Schema:
         **{name: _value(kind) for name, kind in plain.items()},
         "masks": [{"name": _value("string"), "image": {"_type": "Image"}}],
     }
-    said = json.dumps({"info": {"features": features}}, sort_keys=True)
+    said = json.dumps({"info": {"features": features}})  # in the columns' own order, or `datasets` does not believe it
     return pa.schema(columns, metadata={"huggingface": said})
 
 
