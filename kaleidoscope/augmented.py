@@ -22,6 +22,7 @@ from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.estimate import Estimate, Prices
 from kaleidoscope.job import Job, OnError
+from kaleidoscope.layouts import Layout
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import as_record
@@ -234,6 +235,8 @@ class AugmentedBag(StreamingBag):
         *,
         format: str = "jpg",
         quality: int = 95,
+        layout: str = "files",
+        shard_bytes: int | str | None = None,
         overwrite: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> WriteRun:
@@ -251,6 +254,10 @@ class AugmentedBag(StreamingBag):
             failed row in the manifest, never converted silently.
         quality : int
             Of ``jpg`` and ``webp``, 1 to 100.
+        layout : str
+            ``files``; ``webdataset``: tar shards; ``parquet``: tables with an image in each row.
+        shard_bytes : int or str, optional
+            What a shard holds at most, such as ``"256 MiB"``, the default.
         overwrite : bool
             Delete first what the manifest of the target lists.
         storage_options : mapping, optional
@@ -264,10 +271,10 @@ class AugmentedBag(StreamingBag):
         Raises
         ------
         RecipeError
-            For an unknown format or quality, two images with the same outputs, or a target equal to or inside the
-            source.
+            For an unknown format, quality or layout, two images with the same outputs, or a target equal to or inside
+            the source.
         """
-        job = replace(self.job, encoder=Encoder(format, quality=quality))
+        job = replace(self.job, encoder=Encoder(format, quality=quality), layout=Layout(layout, shard_bytes))
         return WriteRun(
             self.source,
             replace(self.augmentation, job=job),
@@ -350,7 +357,7 @@ def augment(
     if device != "cpu":
         raise RecipeError(f"device: expected 'cpu', got {device!r}")
     if to is None and write_options:
-        of_write = {"format", "quality", "overwrite", "storage_options"}
+        of_write = {"format", "quality", "layout", "shard_bytes", "overwrite", "storage_options"}
         unknown = [name for name in write_options if name not in of_write]
         if unknown:
             hint = did_you_mean(unknown[0], ["seed", "on_error", "device", "to", *of_write])

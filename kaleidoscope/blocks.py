@@ -19,12 +19,13 @@ from kaleidoscope.errors import StoreError
 from kaleidoscope.job import Job
 from kaleidoscope.lease import CHECK_EVERY, Lease, Owner, take_lease
 from kaleidoscope.log import tell
-from kaleidoscope.manifest import COLUMNS, PartName, Row, from_parquet, to_parquet
-from kaleidoscope.outputs import ImageOutputs
+from kaleidoscope.manifest import ANEW, COLUMNS, PartName, Row, from_parquet, to_parquet
+from kaleidoscope.outputs import Files, ImageOutputs, Sink
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import BlockWork
+from kaleidoscope.shards import ParquetShards, TarShards
 from kaleidoscope.sinks import folded
 from kaleidoscope.sources import Entry, pack_labels, unpack_labels
 from kaleidoscope.storage import Store
@@ -56,6 +57,8 @@ class Order:
         Delete first what the manifest lists.
     outputs : int
         How many there are to make.
+    litter : sequence of str
+        Shards to be deleted first.
     writes_at_once : int
         See `WriteBehind`.
     """
@@ -67,6 +70,7 @@ class Order:
     files: Mapping[str, bytes] = field(repr=False)
     overwrite: bool = False
     outputs: int = 0
+    litter: Sequence[str] = ()
     writes_at_once: int = WRITES_AT_ONCE
 
 
@@ -144,6 +148,7 @@ def _open_run(order: Order) -> OpenRun:
             if lease.inherited:
                 time.sleep(2 * CHECK_EVERY)  # what tasks of a dead client still write must not come after the deletion
             delete_outputs(store, go_on)
+        store.delete(order.litter)
         for name, data in order.files.items():
             go_on()
             store.write(name, data)
@@ -205,6 +210,8 @@ def _committed(run: OpenRun, block: BlockWork) -> Totals | None:
     for part in (block.part, replace(block.part, failures=True)):
         data = run.store.read_if_there(f"{PARTS}/{part}")
         if data is not None:
+            if part.leaves == ANEW:
+                run.store.delete(block.outdated)
             table = from_parquet(data)
             columns = (table[name].to_pylist() for name in ("key", "status", "bytes"))
             return Totals.of(zip(*columns, strict=True), {})
@@ -225,21 +232,39 @@ def _write_block(
         at_work.go_on(run.lease.owner.run_id)
         run.lease.renew()
 
-    with WriteBehind(run.store, run.writes_at_once) as writer:
+    # Of shards, which are large, one is on its way while the next is filled.
+    with WriteBehind(run.store, 1 if run.job.layout.sharded else run.writes_at_once) as writer:
+        sink = sink_for(run.job, block.part, writer)
         for entry, wanted in block.entries:
-            one = ImageOutputs(run.job, entry, backend, writer, go_on)
+            one = ImageOutputs(run.job, entry, backend, sink, go_on)
             rows += one.rows(wanted, carried.get(entry.key) or record_of(entry, labels, packed.storage_options))
+        sink.finish()
     totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
     if block.retry_only and totals.outputs == 0:
         return totals  # it failed before and it failed again: the rows that say so are there
     run.lease.check()
     written = {folded(name) for row in rows for name in row.files}  # some targets do not tell A.png from a.png
-    run.store.delete(name for name in block.outdated if folded(name) not in written)
+    outdated = [name for name in block.outdated if folded(name) not in written]
     part: PartName = replace(block.part, failures=totals.failed > 0)
+    if part.leaves != ANEW:
+        run.store.delete(outdated)
     run.store.write(f"{PARTS}/{part}", to_parquet(rows, COLUMNS))
+    if part.leaves == ANEW:  # others' outputs lie in its old shards: only now do they lie elsewhere
+        run.store.delete(outdated)
     came = f"{totals.outputs:,} outputs, {totals.failed:,} inputs failed"
     tell(_log, logging.DEBUG, f"{run.store.url}: committed block {block.part.block} as {part}: {came}")
     return totals
+
+
+def sink_for(job: Job, part: PartName, writer: WriteBehind) -> Sink:
+    """Return what takes the outputs of a block."""
+    match job.layout.name:
+        case "webdataset":
+            return TarShards(writer, job.layout, part)
+        case "parquet":
+            return ParquetShards(writer, job.layout, part, job.encoder.extension)
+        case _:
+            return Files(writer)
 
 
 def record_of(entry: Entry, labels: Labels | None, storage_options: Mapping[str, Any]) -> ImageRecord:

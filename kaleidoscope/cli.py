@@ -31,6 +31,10 @@ _masks = click.option(
 _mask_suffix = click.option(
     "--mask-suffix", default="", help="What masks have after their image's name: _mask, for 001_mask.png."
 )
+_layout = click.option(
+    "--layout", default="files", show_default=True, help="files, webdataset (tar shards) or parquet (tables)."
+)
+_shard_bytes = click.option("--shard-bytes", metavar="SIZE", help="What a shard holds at most; 256 MiB by default.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -60,6 +64,8 @@ def demo(folder: Path) -> None:
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
 @click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
+@_layout
+@_shard_bytes
 @click.option(
     "--on-error",
     type=click.Choice(["record", "raise"]),
@@ -81,7 +87,7 @@ def augment(source: str, target: str, **options: Any) -> None:
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
     images = _images(source, options["masks"], options["mask_suffix"])
     views = ks.augment(images, recipe, seed=options["seed"], on_error=options["on_error"])
-    written = views.write(target, format=options["format"], quality=options["quality"], overwrite=options["overwrite"])
+    written = views.write(target, overwrite=options["overwrite"], **_of_write(options))
     with _cluster(options["scheduler"]):
         try:
             report = written.compute(progress=options["progress"])
@@ -104,6 +110,8 @@ def augment(source: str, target: str, **options: Any) -> None:
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
 @click.option("--quality", type=int, default=95, show_default=True, help="Of jpg and webp, 1 to 100.")
+@_layout
+@_shard_bytes
 @click.option("--images", "-n", type=int, help="How many are made to find out.")
 @click.option("--probe", is_flag=True, help="Ask the target how long it takes to answer.")
 @_scheduler
@@ -117,9 +125,8 @@ def estimate(source: str, target: str, **options: Any) -> None:
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
     images = _images(source, options["masks"], options["mask_suffix"])
     views = ks.augment(images, recipe, seed=options["seed"])
-    written = {name: options[name] for name in ("format", "quality")}
     with _cluster(options["scheduler"]):
-        found = views.estimate(target, images=options["images"], probe=options["probe"], **written)
+        found = views.estimate(target, images=options["images"], probe=options["probe"], **_of_write(options))
     click.echo(json.dumps(asdict(found)) if options["as_json"] else found)
 
 
@@ -262,6 +269,10 @@ def info(scheduler: str | None, *, as_json: bool) -> None:
     with _cluster(scheduler):
         found = about.collect()
     click.echo(json.dumps(found, default=str) if as_json else about.as_text(found))
+
+
+def _of_write(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("format", "quality", "layout", "shard_bytes")}
 
 
 def _images(source: str, masks: str | None, suffix: str) -> Any:

@@ -16,8 +16,9 @@ from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.display import html_table
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
+from kaleidoscope.layouts import Layout
 from kaleidoscope.manifest import COLUMNS, OK, to_parquet
-from kaleidoscope.outputs import ImageOutputs
+from kaleidoscope.outputs import Files, ImageOutputs
 from kaleidoscope.read import load
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
@@ -201,7 +202,7 @@ def measure(job: Job, entry: Entry, wanted: Sequence[str] | None, record: ImageR
 
 def _outputs(job: Job, entry: Entry, names: Sequence[str], record: ImageRecord) -> tuple[list[Any], int]:
     writer = _Weighed()
-    one = ImageOutputs(job, entry, Cv2Backend(), writer, lambda: None)
+    one = ImageOutputs(job, entry, Cv2Backend(), Files(writer), lambda: None)
     return list(one.rows(names, record)), writer.objects
 
 
@@ -242,6 +243,8 @@ class ToDo:
         The inputs, too, are read by requests.
     writes_at_once : int
         Of each thread.
+    layout : Layout
+        How the outputs lie in the target.
     """
 
     inputs: int
@@ -251,6 +254,7 @@ class ToDo:
     threads: int
     from_store: bool
     writes_at_once: int
+    layout: Layout = Layout()  # noqa: RUF009 - frozen: nothing can change it
 
 
 def predict(
@@ -266,13 +270,16 @@ def predict(
     share = good / made if made else 1.0
     masks = round(todo.outputs * sum(sample.masks for sample in samples) / max(made, 1))
     written = round(todo.outputs * share)
+    objects = written + masks
+    if todo.layout.sharded:
+        objects = max(min(todo.blocks, written), -(-round(written * size) // todo.layout.most))
     seconds = (todo.inputs * decoding + todo.outputs * each) / todo.threads
     if latency is not None:
-        waiting = (written + masks) * latency / (todo.threads * todo.writes_at_once)
+        waiting = objects * latency / (todo.threads * todo.writes_at_once)
         seconds = max(seconds, waiting) + (todo.inputs * todo.from_store + 3 * todo.blocks) * latency / todo.threads
     requests: dict[str, int] = {}
     if not store.local:
-        requests["write"] = written + masks + todo.blocks + 4  # the record's two files, the lease twice
+        requests["write"] = objects + todo.blocks + 4  # the record's two files, the lease twice
     if todo.from_store:
         requests["read"] = todo.inputs
         requests["list"] = -(-todo.inputs // _LISTED)

@@ -13,12 +13,15 @@ from typing import Any, Literal
 from dask.base import tokenize
 
 from kaleidoscope.codecs import MAX_PIXELS, Encoder
+from kaleidoscope.layouts import Layout
 from kaleidoscope.plan import Plan
 from kaleidoscope.randomness import stream
 from kaleidoscope.recipe import canonical, to_spec
 
 OnError = Literal["record", "raise"]
 
+#: So many times as much of both where a block's outputs are a shard: one of 128 would hold a few megabytes.
+_LARGER_IN_SHARDS = 8
 #: Outputs a block is cut to, by what encoding one of them costs: an eighth of a second of work or so. No more images
 #: than these: where each has few variants, decoding it is the work, and a small dataset has to keep all cores busy.
 _IMAGES_PER_BLOCK = 16
@@ -53,6 +56,8 @@ class Job:
     max_pixels : int, optional
         The most pixels of an image that is decoded; None for no limit. What fails by it is made once it is raised: no
         part of any id.
+    layout : Layout
+        How the outputs lie in the target: no part of any id.
     """
 
     plan: Plan
@@ -63,6 +68,7 @@ class Job:
     picks: int | None = None
     only: tuple[str, ...] | None = None
     max_pixels: int | None = MAX_PIXELS
+    layout: Layout = Layout()  # noqa: RUF009 - frozen, as above
 
     def wanted(self, key: str) -> tuple[str, ...] | None:
         """Return the variants that were drawn for an image, in tree order; None for all.
@@ -100,8 +106,10 @@ class Job:
 
     @property
     def block_images(self) -> int:
-        """How many images a block has: from the number of variants and the format only."""
-        return min(max(1, _OUTPUTS_PER_BLOCK[self.encoder.format] // self.per_image), _IMAGES_PER_BLOCK)
+        """How many images a block has: from the number of variants, the format and the layout only."""
+        times = _LARGER_IN_SHARDS if self.layout.sharded else 1
+        outputs = times * _OUTPUTS_PER_BLOCK[self.encoder.format]
+        return min(max(1, outputs // self.per_image), times * _IMAGES_PER_BLOCK)
 
     def __dask_tokenize__(self) -> object:
         """Name it for Dask by what it says, not by its objects; ops from elsewhere by their code, which may change."""
@@ -116,6 +124,7 @@ class Job:
             "seed": self.seed,
             "encoder": self.encoder.spec(),
             "device": self.device,
+            "layout": self.layout.name,
         }
 
 

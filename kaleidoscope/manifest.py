@@ -40,7 +40,13 @@ COLUMNS = {
     "environment": "string",
     "objects": "string",
     "masks": "string",
+    "shard": "string",
 }
+
+#: Stands in a part's name for variants that differ from key to key.
+SOME = "some"
+#: The same, and nothing that older parts of its block say counts any more: all of the block was written anew.
+ANEW = "anew"
 
 _PART = re.compile(
     r"(?P<block>\d{8,})\.(?P<serial>\d{3,})\.(?P<inputs>[0-9a-f]{8})\.(?P<leaves>\w+)\.(?P<end>\w+)\.parquet"
@@ -60,7 +66,7 @@ class PartName:
     inputs : str
         Digest of the block's keys, sizes and etags when it was written.
     leaves : str
-        Digest of the variants it has of each of those keys, or ``some``.
+        Digest of the variants it has of each of those keys, or ``some``, or ``anew``.
     failures : bool
         Whether rows in it have failed.
     """
@@ -94,6 +100,20 @@ def oldest_first(parts: Iterable[PartName]) -> list[PartName]:
     return sorted(parts, key=lambda part: (part.block, part.serial, not part.failures))
 
 
+def that_count(parts: Iterable[PartName]) -> list[PartName]:
+    """Return those parts of a block that count, oldest first: none from before it was written anew.
+
+    Examples
+    --------
+    >>> several = [PartName(0, serial, "", leaves) for serial, leaves in enumerate([SOME, ANEW, SOME])]
+    >>> [part.serial for part in that_count(several)]
+    [1, 2]
+    """
+    ordered = oldest_first(parts)
+    first = max((part.serial for part in ordered if part.leaves == ANEW), default=0)
+    return [part for part in ordered if part.serial >= first]
+
+
 @dataclass(slots=True, kw_only=True)  # frozen, its many fields would take three times as long to set
 class Row:
     """One row of the manifest: what became of one variant of one image."""
@@ -120,21 +140,24 @@ class Row:
     source_pages: int | None = None
     objects: str | None = None
     masks: str | None = None
+    shard: str | None = None
 
     @property
     def files(self) -> list[str]:
-        """The names of what was written for it: the output and its masks."""
-        return files_of(self.output, self.masks)
+        """The names of the objects that hold it: the output and its masks, or their shard."""
+        return files_of(self.output, self.masks, self.shard)
 
 
-def files_of(output: str | None, masks: str | None) -> list[str]:
-    """Return the names of what was written for a row, from its columns ``output`` and ``masks``.
+def files_of(output: str | None, masks: str | None, shard: str | None = None) -> list[str]:
+    """Return the names of the objects that hold what a row tells of, from its columns ``output, masks, shard``.
 
     Examples
     --------
     >>> files_of("a__original.jpg", '{"mask":"a__original.mask.png"}'), files_of(None, None)
     (['a__original.jpg', 'a__original.mask.png'], [])
     """
+    if shard:
+        return [shard]
     return [*([output] if output else []), *(json.loads(masks).values() if masks else [])]
 
 

@@ -54,6 +54,47 @@ class Writer(Protocol):
         """Write an object, now or soon."""
 
 
+class Sink(Protocol):
+    """Takes outputs with their masks and rows: as objects of their own (`Files`), or in shards."""
+
+    def name(self, output: str, /) -> str:
+        """Return what an output is called there, which as an object of its own would be called `output`."""
+
+    def mask_names(self, name: str, masks: Iterable[str], /) -> dict[str, str]:
+        """Return what the masks of an output are called there."""
+
+    def put(self, row: Row, data: Buffer, masks: Mapping[str, bytes], /) -> None:
+        """Take an output, now or soon."""
+
+    def finish(self) -> None:
+        """Take note that there are no more."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Writes outputs and masks as objects of their own; a `Sink`."""
+
+    writer: Writer
+
+    def name(self, output: str) -> str:
+        """Return it."""
+        return output
+
+    def mask_names(self, name: str, masks: Iterable[str]) -> dict[str, str]:
+        """Return where they lie: beside the output."""
+        return {mask: mask_name(name, mask) for mask in masks}
+
+    def put(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> None:
+        """Write them."""
+        self.writer.write(str(row.output), data)
+        names = self.mask_names(str(row.output), masks)
+        for mask, content in masks.items():
+            self.writer.write(names[mask], content)
+
+    def finish(self) -> None:
+        """Do nothing: all is written."""
+
+
 @dataclass(frozen=True)
 class ImageOutputs:
     """One image on its way from its bytes to its rows.
@@ -66,8 +107,8 @@ class ImageOutputs:
         As it was listed.
     backend : Cv2Backend
         Applies the ops, and counts.
-    writer : Writer
-        Takes what is to be written, such as a `WriteBehind`.
+    sink : Sink
+        Takes what is made.
     go_on : callable
         Called before each output; raises if the run was given up.
     """
@@ -75,14 +116,14 @@ class ImageOutputs:
     job: Job
     entry: Entry
     backend: Cv2Backend
-    writer: Writer
+    sink: Sink
     go_on: Callable[[], None]
     told: set[str | None] = field(default_factory=set, compare=False)
     #: What was written down last: variants that differ in colour share their targets.
     written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)
 
     def rows(self, wanted: Sequence[str] | None, record: ImageRecord) -> Iterator[Row]:
-        """Yield a row for each wanted variant, its output written."""
+        """Yield a row for each wanted variant, its output given to the sink."""
         job, key = self.job, self.entry.key
         outcomes: Iterable[Outcome]
         size, pages = self.entry.size, None
@@ -119,7 +160,7 @@ class ImageOutputs:
             yield self._row(outcome, of_all)
 
     def _row(self, outcome: Outcome, of_all: Mapping[str, Any]) -> Row:
-        """Write an outcome; return its row, which has what those of all variants have."""
+        """Put an outcome into the sink; return its row, which has what those of all variants have."""
         job, key, variant = self.job, self.entry.key, outcome.variant
         about = {
             **of_all,
@@ -133,15 +174,12 @@ class ImageOutputs:
             try:
                 data = self._encode(outcome.pixels, frame)
                 labels = self._write_down(outcome.targets)
+                name = self.sink.name(output_name(key, variant, job.encoder.extension))
+                mask_names = self.sink.mask_names(name, labels.masks)
             except KaleidoscopeError as refused:
                 error = as_failure(refused, key, "encode")
             else:
-                name = output_name(key, variant, job.encoder.extension)
-                self.writer.write(name, data)
-                mask_names = {mask: mask_name(name, mask) for mask in labels.masks}
-                for mask, mask_data in labels.masks.items():
-                    self.writer.write(mask_names[mask], mask_data)
-                return Row(
+                row = Row(
                     **about,
                     status=OK,
                     output=name,
@@ -154,6 +192,8 @@ class ImageOutputs:
                     bytes=len(data),
                     checksum=zlib.crc32(data),
                 )
+                self.sink.put(row, data, labels.masks)
+                return row
         if error is None:
             error = OpError("no pixels came out", key=key, step=variant)
         if job.on_error == "raise":

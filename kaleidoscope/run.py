@@ -12,14 +12,24 @@ from dataclasses import dataclass, field, replace
 
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.job import Job, digest, environment, leaves_digest
-from kaleidoscope.manifest import OK, PartName, files_of, from_parquet, oldest_first, to_parquet
+from kaleidoscope.layouts import ShardName
+from kaleidoscope.manifest import ANEW, OK, SOME, PartName, files_of, from_parquet, oldest_first, to_parquet
 from kaleidoscope.sinks import masked, output_name
 from kaleidoscope.sources import RECORD_FOLDER, Entry
 from kaleidoscope.storage import Store
-from kaleidoscope.target import FORMAT_VERSION, INPUT_COLUMNS, PARTS, RUN_RECORD, RecordedInput, TargetState, read_state
+from kaleidoscope.target import (
+    FORMAT_VERSION,
+    INPUT_COLUMNS,
+    PARTS,
+    RUN_RECORD,
+    RecordedInput,
+    TargetState,
+    read_state,
+    shards_in,
+)
 
-#: Stands in a part's name for variants that differ from key to key.
-SOME = "some"
+#: What rows say of a block: of each output its status, the objects it lies in, and the serial of its part.
+_Rows = Mapping[tuple[str, str], tuple[str, list[str], int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,8 @@ class BlockWork:
     retry_only : bool
         Every output of it has failed before, on the same input: if it fails again, nothing is committed.
     outdated : collection of str
-        What lies there of earlier versions of these images: what is not written again is deleted.
+        What lies there of earlier versions of these images, or of the block where it is written anew: what is not
+        written again is deleted.
     """
 
     part: PartName
@@ -64,6 +75,8 @@ class Work:
         Outputs of this dataset and recipe that are there already.
     overwrite : bool
         What the manifest lists is to be deleted first.
+    litter : sequence of str
+        Shards that no part has the rows of, to be deleted first: whoever reads all shards must not find them.
     """
 
     fingerprint: str
@@ -71,6 +84,7 @@ class Work:
     blocks: Sequence[BlockWork] = field(repr=False)
     there: int = 0
     overwrite: bool = False
+    litter: Sequence[str] = ()
 
 
 def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bool = False) -> Work:
@@ -102,19 +116,26 @@ def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bo
             "overwrite=True to start anew without"
         )
     inputs, changed = _assign_blocks(state, wanted, job.block_images)
-    blocks, leaf_sets = _blocks_left(store, state, job, wanted, inputs)
-    if state.labelled and blocks:
+    shards = _Shards.of(store, state, job)
+    blocks, leaf_sets = _blocks_left(store, state, job, wanted, inputs, shards)
+    if state.labelled and blocks and not job.layout.sharded:
         blocks = _with_masks_there(store, job, blocks)
-    variants = len(job.plan.tree)
-    asked = sum(block.outputs(variants) for block in blocks)
+    # A block that is written anew may hold more of an image than is asked for now.
+    asked = sum(min(len(w or job.plan.tree), job.per_image) for block in blocks for _, w in block.entries)
     files = _record_files(state, job, changed, leaf_sets)
-    return Work(state.fingerprint, files, blocks, len(wanted) * job.per_image - asked, overwrite)
+    return Work(state.fingerprint, files, blocks, len(wanted) * job.per_image - asked, overwrite, shards.litter)
 
 
 def _check_extends(store: Store, state: TargetState, job: Job) -> None:
     if state.record is None:
         return
     now = job.spec()
+    layout = state.record.get("layout", "files")
+    if layout != now["layout"]:
+        raise RecipeError(
+            f"{store.url} holds outputs in the layout {layout!r}, this run's is {now['layout']!r}: write with "
+            f"layout={layout!r}, to another target, or pass overwrite=True to delete what its manifest lists"
+        )
     for name in ("seed", "encoder", "device"):
         if state.record[name] != now[name]:
             raise _another_recipe(store, f"its {name} is {state.record[name]!r}, this run's is {now[name]!r}")
@@ -164,6 +185,7 @@ def _blocks_left(
     job: Job,
     wanted: Mapping[str, Entry],
     inputs: Mapping[str, RecordedInput],
+    shards: _Shards,
 ) -> tuple[list[BlockWork], dict[str, dict[str, str]]]:
     """Return what is left of each block, and the sets of variants that the parts will name."""
     by_block: dict[int, list[RecordedInput]] = defaultdict(list)
@@ -190,7 +212,11 @@ def _blocks_left(
         if missing:
             new_sets[leaves] = {variant: job.leaf_ids[variant] for variant in missing}
         if by_row or job.picks is not None or len(listed) < len(members):
-            work = _by_row(store, parts, PartName(block, serial, mark, SOME), listed, inputs, job)
+            rows = _read_rows(store, parts)
+            shards.check(block, rows)
+            work = _by_row(rows, PartName(block, serial, mark, SOME), listed, inputs, job)
+            if job.layout.sharded and _some_outdated(rows, work, inputs):
+                work = _anew(rows, work.part, listed, job, shards)
             left += [work] if work.entries else []
             continue
         asked = None if len(missing) == len(variants) else missing
@@ -198,21 +224,20 @@ def _blocks_left(
     return left, new_sets
 
 
-def _by_row(
-    store: Store,
-    parts: Sequence[PartName],
-    new: PartName,
-    listed: Sequence[Entry],
-    inputs: Mapping[str, RecordedInput],
-    job: Job,
-) -> BlockWork:
-    """Read a block's rows to see what is left of it: an input has changed or gone, or something failed."""
-    rows: dict[tuple[str, str], tuple[str, list[str], int]] = {}
-    names = ["key", "variant", "status", "output", "masks"]
+def _read_rows(store: Store, parts: Sequence[PartName]) -> _Rows:
+    rows = {}
+    names = ["key", "variant", "status", "output", "masks", "shard"]
     for part in oldest_first(parts):
-        table = from_parquet(store.read(f"{PARTS}/{part}"), names)
-        for key, variant, status, output, masks in zip(*(table[n].to_pylist() for n in names), strict=True):
-            rows[key, variant] = (status, files_of(output, masks), part.serial)
+        for row in from_parquet(store.read(f"{PARTS}/{part}"), names).to_pylist():
+            files = files_of(row["output"], row["masks"], row.get("shard"))  # an older version's have no shards
+            rows[row["key"], row["variant"]] = (row["status"], files, part.serial)
+    return rows
+
+
+def _by_row(
+    rows: _Rows, new: PartName, listed: Sequence[Entry], inputs: Mapping[str, RecordedInput], job: Job
+) -> BlockWork:
+    """See from a block's rows what is left of it: an input has changed or gone, or something failed."""
     entries, retry_only = [], True
     outdated: list[str] = []
     for entry in listed:
@@ -227,6 +252,60 @@ def _by_row(
         if asked:
             entries.append((entry, tuple(asked)))
     return BlockWork(new, tuple(entries), retry_only, tuple(outdated))
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """The shards that lie in a target, by block, and those of them that no row tells of."""
+
+    by_block: Mapping[int, Sequence[ShardName]]
+    litter: list[str]
+
+    @classmethod
+    def of(cls, store: Store, state: TargetState, job: Job) -> _Shards:
+        """List them; those of a run that was stopped before it committed are litter by their names."""
+        by_block: dict[int, list[ShardName]] = defaultdict(list)
+        litter = []
+        if job.layout.sharded and state.record is not None:
+            counting = {(part.block, part.serial) for parts in state.parts.values() for part in parts}
+            for shard in shards_in(store):
+                if (shard.block, shard.serial) in counting:
+                    by_block[shard.block].append(shard)
+                else:
+                    litter.append(str(shard))
+        return cls(by_block, litter)
+
+    def check(self, block: int, rows: _Rows) -> None:
+        """Tell what no row of a block tells of: another attempt at it, in which other images failed, has left it."""
+        known = {name for _, files, _ in rows.values() for name in files}
+        self.litter.extend(name for shard in self.by_block.get(block, ()) if (name := str(shard)) not in known)
+
+
+def _some_outdated(rows: _Rows, work: BlockWork, inputs: Mapping[str, RecordedInput]) -> bool:
+    """Whether a shard holds outputs of an image as it was before it changed, and the image is to be made anew."""
+    keys = {entry.key for entry, _ in work.entries}
+    return any(
+        status == OK and key in keys and serial < inputs[key].since for (key, _), (status, _, serial) in rows.items()
+    )
+
+
+def _anew(rows: _Rows, new: PartName, listed: Sequence[Entry], job: Job, shards: _Shards) -> BlockWork:
+    """Ask for a block as a whole, which takes the place of all its shards: whoever reads those reads no manifest.
+
+    Beside what is asked for now it has what it had before of the images that are still there.
+    """
+    there = defaultdict(set)
+    for (key, variant), (status, _, _) in rows.items():
+        if status == OK:
+            there[key].add(variant)
+    entries = []
+    for entry in listed:
+        wanted = job.wanted(entry.key)
+        both = there[entry.key].union(wanted or ())
+        asked = None if wanted is None else tuple(v for v in job.plan.tree.variants if v in both)
+        entries.append((entry, asked))
+    outdated = tuple(str(shard) for shard in shards.by_block.get(new.block, ()))
+    return BlockWork(replace(new, leaves=ANEW), tuple(entries), outdated=outdated)
 
 
 def _with_masks_there(store: Store, job: Job, blocks: Sequence[BlockWork]) -> list[BlockWork]:

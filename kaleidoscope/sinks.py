@@ -16,6 +16,8 @@ from kaleidoscope.sources import RECORD_FOLDER
 MAX_COMPONENT = 200
 #: Whatever the images are written as: it loses nothing, and holds 16 bits.
 MASK_FORMAT = "png"
+#: What would make a key ambiguous, or break the expression that `webdataset` finds it with.
+_NOT_IN_A_SAMPLE = re.compile(r"[%\x00-\x1f\x7f]")
 _MASK = re.compile(rf"(?P<output>.*)\.mask(-[A-Za-z0-9_-]+)?\.{MASK_FORMAT}", re.DOTALL)
 
 
@@ -70,6 +72,30 @@ def mask_name(output: str, mask: str) -> str:
     middle = "mask" if mask == "mask" else f"mask-{mask}"
     folder, name = posixpath.split(output)
     return posixpath.join(folder, _shortened(posixpath.splitext(name)[0], f".{middle}.{MASK_FORMAT}"))
+
+
+def sample_name(output: str) -> str:
+    """Return what an output is called in a tar shard, where its key ends at the first dot of its base name.
+
+    Percent signs, control characters, and those dots are written as URLs write them, so that no two are the same; and
+    so is what makes `webdataset` skip a member: two underscores in front.
+
+    Examples
+    --------
+    >>> sample_name("cat/001__hflip.png.jpg"), sample_name("v1.0/__50%__original.jpg")
+    ('cat/001__hflip%2Epng.jpg', 'v1.0/__50%25__original.jpg')
+    >>> sample_name("__001__/a__original.jpg")
+    '%5F_001__/a__original.jpg'
+    """
+    key, extension = posixpath.splitext(output)
+    folder, base = posixpath.split(_NOT_IN_A_SAMPLE.sub(_percent, key))
+    base = _shortened(base.replace(".", "%2E"), "")
+    name = posixpath.join(folder, base) + extension
+    return "%5F" + name[1:] if name.startswith("__") else name
+
+
+def _percent(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
 
 
 def masked(name: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.errors import StoreError
-from kaleidoscope.manifest import COLUMNS, PartName, from_parquet, oldest_first
+from kaleidoscope.manifest import COLUMNS, PartName, from_parquet, that_count
 from kaleidoscope.sources import Url
 from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, RUN_RECORD
@@ -38,8 +38,9 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
         or ``failed``)``, error, step, params`` (the chain of ops with what each drew, as JSON)``, seed, recipe_id,
         width, height, channels, dtype, bytes, checksum`` (CRC-32)``, source, source_size, source_etag,
         source_pages`` (that the input holds: the first was taken)``, environment, objects`` (what is labelled in it, as
-        JSON: see `kaleidoscope.Targets.of_objects`; missing where images have no labels)`` and masks`` (the name of
-        each mask and its file, as JSON).
+        JSON: see `kaleidoscope.Targets.of_objects`; missing where images have no labels)``, masks`` (the name of
+        each mask and its file, as JSON) ``and shard`` (the object that `output` and masks lie in; missing where each
+        lies by itself).
 
     Raises
     ------
@@ -63,7 +64,7 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
     for _, parts in sorted(by_block.items()):  # a block stays whole: only it can have two rows for one output
         if len(groups[-1]) + len(parts) > PARTS_PER_PARTITION and groups[-1]:
             groups.append([])
-        groups[-1] += oldest_first(parts)
+        groups[-1] += that_count(parts)
     names = [[str(part) for part in group] for group in groups]
     frame: dd.DataFrame = dd.from_map(_read_parts, names, store=store, meta=_frame([]))
     return frame

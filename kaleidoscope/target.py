@@ -14,7 +14,8 @@ from typing import Any
 
 from kaleidoscope.errors import StoreError
 from kaleidoscope.job import digest
-from kaleidoscope.manifest import PartName, files_of, from_parquet
+from kaleidoscope.layouts import ShardName
+from kaleidoscope.manifest import PartName, files_of, from_parquet, that_count
 from kaleidoscope.sources import RECORD_FOLDER, Entry
 from kaleidoscope.storage import Store
 
@@ -66,7 +67,7 @@ class TargetState:
     inputs : dict of str to RecordedInput
         By key, in the order of their blocks.
     parts : dict of int to list of PartName
-        The committed manifest parts, by block.
+        The committed manifest parts that count, by block.
     fingerprint : str
         Changes whenever another run has written here.
     half_deleted : bool
@@ -136,7 +137,14 @@ def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
         part = PartName.parse(name)
         if part is not None:
             parts[part.block].append(part)
-    return TargetState(record, inputs, parts, mark, labelled=labelled)
+    counting = {block: that_count(several) for block, several in parts.items()}
+    return TargetState(record, inputs, counting, mark, labelled=labelled)
+
+
+def shards_in(store: Store) -> list[ShardName]:
+    """Return the shards that lie in a target, whether a part has their rows or not."""
+    found = map(ShardName.parse, store.list(""))
+    return sorted(shard for shard in found if shard is not None)
 
 
 def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:
@@ -147,12 +155,17 @@ def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:
     """
     go_on()
     if store.exists(RUN_RECORD):
-        store.write(RUN_RECORD, json.dumps({"format_version": FORMAT_VERSION, "deleting": True}).encode())
+        record = json.loads(store.read(RUN_RECORD))
+        deleting = {"format_version": FORMAT_VERSION, "layout": record.get("layout", "files"), "deleting": True}
+        store.write(RUN_RECORD, json.dumps(deleting).encode())
+        if deleting["layout"] != "files":  # those of a run that was stopped stand in no part
+            store.delete(map(str, shards_in(store)))
     for name in store.list(PARTS):
         go_on()
         if PartName.parse(name) is not None:
             for row in from_parquet(store.read(f"{PARTS}/{name}")).to_pylist():
-                store.delete(files_of(row["output"], row.get("masks")))  # an older version's have no masks
+                if not row.get("shard"):  # an older version's have no shards, and no masks
+                    store.delete(files_of(row["output"], row.get("masks")))
             store.delete([f"{PARTS}/{name}"])
     go_on()
     inputs = [name for name in store.list(RECORD_FOLDER) if name.startswith("inputs-")]

@@ -141,6 +141,7 @@ class WriteRun(DaskMethodsMixin):
             threads=threads,
             from_store=any("://" in entry.url for entry, _ in few),
             writes_at_once=settings.value("writes-at-once"),
+            layout=job.layout,
         )
         return predict(self.store, found[: len(few)], work, found[-1] if probe else None, prices)
 
@@ -250,7 +251,8 @@ class WriteRun(DaskMethodsMixin):
         opened, report = f"open-{run_id}", f"write-{run_id}"
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
         at_once = settings.value("writes-at-once")
-        order = Order(store, job, Owner.here(run_id), work.fingerprint, work.files, work.overwrite, outputs, at_once)
+        owner, mark = Owner.here(run_id), work.fingerprint
+        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, at_once)
         tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
         for place, blocks in enumerate(_grouped(work.blocks, thread_count())):
             key = (f"blocks-{run_id}", place)
@@ -296,8 +298,9 @@ class WriteRun(DaskMethodsMixin):
         return _Images(entries, options, carried)
 
     def _check_names(self, entries: Iterable[Entry]) -> None:
-        case_folds = self.store.local and _case_folds(Path(self.store.path()))
-        check_names((e.key for e in entries), self.augmentation.job.encoder.extension, case_folds=case_folds)
+        job = self.augmentation.job
+        case_folds = self.store.local and not job.layout.sharded and _case_folds(Path(self.store.path()))
+        check_names((e.key for e in entries), job.encoder.extension, case_folds=case_folds)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,12 @@ RANKS = [
     ("recipe", "recipe_files", "plan", "sources", "labels", "read"),
     ("backends",),
     (
+        "layouts",
         "job",
         "walk",
         "sinks",
         "manifest",
+        "shards",
         "target",
         "lease",
         "run",

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import cv2
 import numpy as np
@@ -49,6 +50,18 @@ def test_augment_writes_reports_and_resumes(work):
     again = run("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png", "--json", cwd=work)
     found = json.loads(again.stdout)
     assert (found["outputs"], found["skipped"], found["failed"]) == (0, 8, 0)
+
+
+def test_augment_writes_shards_and_replay_finds_what_lies_in_them(work):
+    shards = ("--format", "png", "--layout", "webdataset", "--shard-bytes", "2 MiB")
+    assert "outputs  8" in run("augment", "photos", "out", "-r", "recipe.yaml", *shards, cwd=work).stdout
+    assert [path.suffix for path in (work / "out").iterdir() if path.is_file()] == [".tar"]
+    assert "8 are there already" in run("estimate", "photos", "out", "-r", "recipe.yaml", *shards, cwd=work).stdout
+    rows = ks.read_manifest(work / "out").compute()
+    run("replay", "out", rows["output"][3], "again.png", cwd=work)
+    assert zlib.crc32((work / "again.png").read_bytes()) == rows["checksum"][3]
+    other = run("augment", "photos", "out", "-r", "recipe.yaml", "--format", "png", cwd=work, ok=(2,))
+    assert "layout 'webdataset'" in other.stderr
 
 
 def test_augment_and_preview_take_masks_along(work):

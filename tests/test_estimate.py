@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import kaleidoscope as ks
 from kaleidoscope import estimate, ops
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.estimate import Prices, Sample, ToDo, predict, spread
+from kaleidoscope.layouts import Layout
 from kaleidoscope.storage import Store
 
 SIX = [
@@ -121,6 +123,12 @@ class TestPrediction:
         assert said.seconds == pytest.approx((100 * 0.2 + 1000 * 0.2) / 2)
         assert said.bytes == 1000 * 200
         assert said.requests == {"write": 1014, "read": 100, "list": 1}
+
+    @pytest.mark.parametrize(("size", "shards"), [(1000, 10), (2**24, 16)], ids=["by-block", "by-bytes"])
+    def test_shards_are_fewer_requests(self, size, shards):
+        todo = replace(self.TODO, layout=Layout("webdataset", "1 GiB"))
+        said = predict(Store("memory://bucket"), [Sample(0.1, 1.0, 10, 10 * size, 0, 3)], todo)
+        assert said.requests["write"] == shards + 10 + 4
 
     def test_dollars_are_those_of_the_table(self):
         prices = Prices(writes=5.0, reads=0.4, month=1e9, said="mine")

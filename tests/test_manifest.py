@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaleidoscope.manifest import COLUMNS, FAILED, OK, PartName, Row, from_parquet, params_text, to_parquet
+from kaleidoscope.manifest import (
+    ANEW,
+    COLUMNS,
+    FAILED,
+    OK,
+    SOME,
+    PartName,
+    Row,
+    from_parquet,
+    params_text,
+    that_count,
+    to_parquet,
+)
 from kaleidoscope.record import Step
 
 HEX = st.text("0123456789abcdef", min_size=8, max_size=8)
@@ -75,7 +87,27 @@ class TestPartName:
         assert PartName.parse(name) is None
 
 
+class TestPartsThatCount:
+    def test_are_all_where_none_was_written_anew(self):
+        parts = [PartName(0, serial, "00000000", SOME) for serial in (2, 0, 1)]
+        assert [part.serial for part in that_count(parts)] == [0, 1, 2]
+
+    def test_are_those_since_the_last_that_was(self):
+        leaves = [SOME, ANEW, SOME, ANEW, SOME]
+        parts = [PartName(0, serial, "00000000", each) for serial, each in enumerate(leaves)]
+        assert [part.serial for part in that_count(parts)] == [3, 4]
+
+    def test_have_the_one_without_failures_last(self):
+        parts = [PartName(0, 1, "00000000", ANEW, failures=failed) for failed in (False, True)]
+        assert [part.failures for part in that_count(parts)] == [True, False]
+
+
 class TestRow:
+    def test_in_a_shard_lies_in_no_file_of_its_own(self):
+        row = replace(DONE, masks='{"mask":"a.mask.png"}')
+        assert row.files == [DONE.output, "a.mask.png"]
+        assert replace(row, shard="0.tar").files == ["0.tar"]
+
     def test_has_the_columns_there_are(self):
         assert {field.name for field in fields(Row)} == set(COLUMNS)
 

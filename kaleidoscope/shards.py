@@ -1,0 +1,259 @@
+"""Shards: many outputs in one object, with their labels, as a training job reads them."""
+
+from __future__ import annotations
+
+import io
+import json
+import posixpath
+import tarfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.layouts import Layout, ShardName
+from kaleidoscope.manifest import PartName, Row
+from kaleidoscope.sinks import MASK_FORMAT, mask_name, sample_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kaleidoscope.storage import Buffer
+    from kaleidoscope.write_behind import WriteBehind
+
+#: Rows of a Parquet shard that are read together: as many as Hugging Face's `datasets` writes of images.
+_ROWS_IN_GROUP = 100
+#: And their bytes at most, beside which the shard so far is all that is held.
+_BYTES_IN_GROUP = 2**24
+#: A tar file is made of blocks, and ends in two empty ones.
+_TAR_BLOCK = tarfile.BLOCKSIZE
+_TAR_END = bytes(2 * _TAR_BLOCK)
+#: Formats that PIL, and so `datasets`, cannot open.
+_NO_IMAGE = frozenset({"npy"})
+
+
+class Shards(ABC):
+    """Takes the outputs of one block, and writes a shard as soon as one is full; a `Sink`.
+
+    Parameters
+    ----------
+    writer : WriteBehind
+        Takes the shards.
+    layout : Layout
+        How large one may be.
+    part : PartName
+        Of the manifest, which will say that they count.
+    """
+
+    def __init__(self, writer: WriteBehind, layout: Layout, part: PartName) -> None:
+        self._writer = writer
+        self._layout = layout
+        self._part = part
+        self._number = 0
+        self._rows: list[Row] = []
+
+    def name(self, output: str) -> str:
+        """Return what an output is called inside its shard, where loose it would be `output`."""
+        return output
+
+    def mask_names(self, name: str, masks: Iterable[str]) -> dict[str, str]:
+        """Return what the masks of an output are called inside its shard."""
+        return {mask: mask_name(name, mask) for mask in masks}
+
+    def put(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> None:
+        """Take an output; its row learns its shard when that is written."""
+        if self._rows and self._would_be(row, data, masks) > self._layout.most:
+            self._end()
+        self._rows.append(row)
+        self._add(row, data, masks)
+
+    def finish(self) -> None:
+        """Write the last shard."""
+        if self._rows:
+            self._end()
+
+    def _end(self) -> None:
+        data = self._ended()
+        shard = ShardName(self._part.block, self._part.serial, self._number, zlib.crc32(data), self._layout.extension)
+        self._writer.write(str(shard), data)
+        for row in self._rows:
+            row.shard = str(shard)
+        self._number += 1
+        self._rows = []
+
+    @abstractmethod
+    def _would_be(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> int:
+        """Return how large the shard would be with one more output."""
+
+    @abstractmethod
+    def _add(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> None:
+        """Put an output into the shard."""
+
+    @abstractmethod
+    def _ended(self) -> bytes:
+        """Return the shard, and begin a new one."""
+
+
+class TarShards(Shards):
+    """Tar files for `webdataset`: of each output the image, its labels as JSON, and its masks, one after another.
+
+    They have the same key, which is what stands before the first dot of their base names. Nothing in the headers
+    tells of the machine, the user or the time, so that equal outputs are equal bytes.
+    """
+
+    def __init__(self, writer: WriteBehind, layout: Layout, part: PartName) -> None:
+        super().__init__(writer, layout, part)
+        self._file = io.BytesIO()
+        self._next: list[Buffer] = []
+
+    def name(self, output: str) -> str:
+        """Return the member's name."""
+        return sample_name(output)
+
+    def mask_names(self, name: str, masks: Iterable[str]) -> dict[str, str]:
+        """Return the members' names: the key of the image, however long it is."""
+        key = posixpath.splitext(name)[0]
+        return {mask: f"{key}.{'mask' if mask == 'mask' else f'mask-{mask}'}.{MASK_FORMAT}" for mask in masks}
+
+    def _would_be(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> int:
+        self._next = list(_members(row, data, masks))
+        return self._file.tell() + sum(map(len, self._next)) + len(_TAR_END)
+
+    def _add(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> None:
+        self._file.writelines(self._next or _members(row, data, masks))
+        self._next = []
+
+    def _ended(self) -> bytes:
+        self._file.write(_TAR_END)
+        file, self._file = self._file, io.BytesIO()
+        return file.getvalue()
+
+
+def _members(row: Row, data: Buffer, masks: Mapping[str, bytes]) -> Iterable[Buffer]:
+    """Yield the pieces of an output's members: header, content, and what fills the last block of each."""
+    name = str(row.output)
+    yield from _member(name, data)
+    yield from _member(f"{posixpath.splitext(name)[0]}.json", about(row).encode())
+    names = json.loads(row.masks) if row.masks else {}
+    for mask, content in masks.items():
+        yield from _member(names[mask], content)
+
+
+def _member(name: str, content: Buffer) -> Iterable[Buffer]:
+    member = tarfile.TarInfo(name)  # mode 0644, and 0 or nothing for user, group and time
+    member.size = len(content)
+    yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    yield content
+    yield bytes(-len(content) % _TAR_BLOCK)
+
+
+def about(row: Row) -> str:
+    """Return what a training job may want to know of an output, as JSON.
+
+    Parameters
+    ----------
+    row : Row
+        Its row. ``objects`` and ``params`` are JSON already.
+    """
+    values = {
+        "height": row.height,
+        "key": row.key,
+        "objects": row.objects,
+        "params": row.params,
+        "recipe_id": row.recipe_id,
+        "seed": row.seed,
+        "variant": row.variant,
+        "width": row.width,
+    }
+    written = {"objects", "params"}
+    texts = (f'"{n}":{v if n in written and v is not None else json.dumps(v)}' for n, v in values.items())
+    return f"{{{','.join(texts)}}}"
+
+
+class ParquetShards(Shards):
+    """Parquet files with an image in each row, which Hugging Face's `datasets` knows for one, and its labels."""
+
+    def __init__(self, writer: WriteBehind, layout: Layout, part: PartName, extension: str) -> None:
+        super().__init__(writer, layout, part)
+        self._schema = _schema(is_image=extension not in _NO_IMAGE)
+        self._begin()
+
+    def _begin(self) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = io.BytesIO()
+        texts = [name for name in self._schema.names if name not in {"image", "masks"}]
+        # Images are compressed already, and no two are alike: neither is tried.
+        self._table = pq.ParquetWriter(
+            self._file, self._schema, use_dictionary=texts, compression=dict.fromkeys(texts, "snappy")
+        )
+        self._group: list[dict[str, Any]] = []
+        self._bytes = self._in_group = 0
+
+    def _would_be(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> int:
+        return self._bytes + _weight(row, data, masks)
+
+    def _add(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> None:
+        weight = _weight(row, data, masks)
+        if self._group and (len(self._group) == _ROWS_IN_GROUP or self._in_group + weight > _BYTES_IN_GROUP):
+            self._end_group()
+        names = json.loads(row.masks) if row.masks else {}
+        values = {name: getattr(row, name) for name in self._schema.names if name not in {"image", "masks"}}
+        image = {"bytes": data, "path": row.output}
+        named = [{"name": mask, "image": {"bytes": masks[mask], "path": names[mask]}} for mask in masks]
+        self._group.append({"image": image, **values, "masks": named})
+        self._in_group += weight
+        self._bytes += weight
+
+    def _end_group(self) -> None:
+        import pyarrow as pa
+
+        self._table.write_table(pa.Table.from_pylist(self._group, self._schema))
+        self._group, self._in_group = [], 0
+
+    def _ended(self) -> bytes:
+        self._end_group()
+        self._table.close()
+        data = self._file.getvalue()
+        self._begin()
+        return data
+
+
+def _weight(row: Row, data: Buffer, masks: Mapping[str, bytes]) -> int:
+    """Return what a row takes, before its texts are compressed."""
+    return len(data) + sum(map(len, masks.values())) + len(row.params) + len(row.objects or "")
+
+
+def _schema(*, is_image: bool) -> pa.Schema:
+    """Return the columns of a Parquet shard, and for `datasets` what they mean."""
+    import pyarrow as pa
+
+    bytes_and_path = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    plain = {
+        "key": "string",
+        "variant": "string",
+        "width": "int32",
+        "height": "int32",
+        "objects": "string",
+        "params": "string",
+        "seed": "int64",
+        "recipe_id": "string",
+    }
+    mask = pa.struct([("name", pa.string()), ("image", bytes_and_path)])
+    columns = [
+        ("image", bytes_and_path),
+        *((name, pa.type_for_alias(kind)) for name, kind in plain.items()),
+        ("masks", pa.list_(mask)),
+    ]
+    image = {"_type": "Image"} if is_image else {"bytes": _value("binary"), "path": _value("string")}
+    features = {
+        "image": image,
+        **{name: _value(kind) for name, kind in plain.items()},
+        "masks": [{"name": _value("string"), "image": {"_type": "Image"}}],
+    }
+    said = json.dumps({"info": {"features": features}})  # in the columns' own order, or `datasets` does not believe it
+    return pa.schema(columns, metadata={"huggingface": said})
+
+
+def _value(kind: str) -> dict[str, str]:
+    return {"dtype": kind, "_type": "Value"}
