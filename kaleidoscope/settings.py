@@ -82,6 +82,15 @@ def _seconds(given: Any) -> float:
     return float(_at_least(30, given if isinstance(given, bool) else parse_timedelta(given)))
 
 
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def read(given: Any) -> str:
+        if given not in words:
+            raise ValueError(given)
+        return str(given)
+
+    return read
+
+
 def _yes_or_no(given: Any) -> bool:
     if not isinstance(given, bool):
         raise TypeError(given)
@@ -115,6 +124,22 @@ SETTINGS = {
             16,
             "a whole number of at least 1",
             "How many outputs a task may have on their way to a bucket while it makes more; on disk it waits for each.",
+            _whole,
+        ),
+        Setting(
+            "object-store",
+            "auto",
+            "'auto', 'obstore' or 'fsspec'",
+            "What gets and puts objects in S3: `auto` is obstore (the extra `fast`) where it is installed and "
+            "knows all of the storage options, else s3fs. Each worker reads it for itself.",
+            _one_of("auto", "obstore", "fsspec"),
+        ),
+        Setting(
+            "store-tries",
+            8,
+            "a whole number of at least 1",
+            "How often a request to a store is tried: again after 429, 5xx, time-outs and broken connections, with "
+            "longer and longer waits; never after 403 and 404. Each worker reads it for itself.",
             _whole,
         ),
         Setting(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
+from kaleidoscope.objects import Objects, objects_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -139,7 +140,7 @@ def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> byte
         if "://" not in url:
             return Path(url).read_bytes()
         fs, path = filesystem(url, storage_options)
-        return bytes(fs.cat_file(path))
+        return objects_of(fs, url, storage_options or {}).get(path)
 
 
 class Store:
@@ -180,6 +181,11 @@ class Store:
         """The fsspec filesystem."""
         return filesystem(self.url, self.storage_options)[0]
 
+    @cached_property
+    def objects(self) -> Objects:
+        """What gets and puts them."""
+        return objects_of(self.fs, self.url, self.storage_options)
+
     def path(self, name: str = "") -> str:
         """Return the full path of a name on the filesystem.
 
@@ -201,13 +207,13 @@ class Store:
             If it cannot be read.
         """
         with store_errors(f"read {self.url}/{name}"):
-            return bytes(self.fs.cat_file(self.path(name)))
+            return self.objects.get(self.path(name))
 
     def read_if_there(self, name: str) -> bytes | None:
         """Return an object's bytes, or None if there is none."""
         with store_errors(f"read {self.url}/{name}"):
             try:
-                return bytes(self.fs.cat_file(self.path(name)))
+                return self.objects.get(self.path(name))
             except FileNotFoundError:
                 return None
 
@@ -228,7 +234,7 @@ class Store:
             if self.local:
                 self._write_file(name, data)
             else:
-                self.fs.pipe_file(self.path(name), bytes(data))
+                self.objects.put(self.path(name), data)
 
     def create(self, name: str, data: Buffer) -> bool:
         """Write an object if there is none of that name yet; return whether it was written.
@@ -239,7 +245,7 @@ class Store:
         with store_errors(f"create {self.url}/{name}"):
             if not self.local:
                 try:
-                    self.fs.pipe_file(self.path(name), bytes(data), mode="create")
+                    self.objects.create(self.path(name), data)
                 except FileExistsError:
                     return False
                 return True
@@ -282,7 +288,7 @@ class Store:
         with store_errors(f"delete from {self.url}"):
             for name in names:
                 try:
-                    self.fs.rm_file(self.path(name))
+                    self.objects.delete(self.path(name))
                 except FileNotFoundError:
                     continue
                 if self.local:
