@@ -6,12 +6,12 @@ fsspec's in any case.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
@@ -42,6 +42,8 @@ _KNOWN_INSIDE = {"endpoint_url", "region_name"}
 _PASSED_OVER = {"use_listings_cache", "skip_instance_cache", "asynchronous"}
 #: For how long credentials of the machine, a role or a profile are used before they are asked for again.
 _CREDENTIALS_HOLD = timedelta(minutes=5)
+#: Begins what obstore tells beyond its message.
+_DETAILS = "\n\nDebug source:"
 #: What has to be allowed.
 _ACTIONS = {"read": "s3:GetObject", "write": "s3:PutObject", "delete": "s3:DeleteObject"}
 
@@ -49,6 +51,10 @@ _ACTIONS = {"read": "s3:GetObject", "write": "s3:PutObject", "delete": "s3:Delet
 #: Of this process, by filesystem, which fsspec has one of for equal options.
 _opened: dict[tuple[AbstractFileSystem, str], Objects] = {}
 _one_at_a_time = threading.Lock()
+
+
+class _RefusedError(OSError):
+    """What a server, or the way to it, said that is no error of files."""
 
 
 class Objects(Protocol):
@@ -223,6 +229,8 @@ class _plain_errors:  # noqa: N801 - used like a function
             raise FileExistsError(f"{self.where}: it is there already") from None
         if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
             raise PermissionError(f"{self.where}: the credentials do not allow {_ACTIONS[self.doing]}") from None
+        if isinstance(error, exceptions.GenericError):
+            raise _RefusedError(f"{self.where}: {str(error).partition(_DETAILS)[0].strip()}") from None
 
 
 def _odd(path: str) -> bool:
@@ -271,9 +279,11 @@ def _open(bucket: str, options: Mapping[str, Any]) -> Any:
 
 
 def _endpoint(session: Any) -> str | None:
-    found: str | None = None
-    with suppress(Exception):  # an old botocore does not know where to look
-        found = session.get_component("config_provider").get_config_variable("endpoint_url")
+    """Return where the environment or the profile says that S3 is."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(name):
+            return os.environ[name]
+    found: str | None = session.get_scoped_config().get("endpoint_url")
     return found
 
 

@@ -44,6 +44,8 @@ class TestValues:
             "max-pixels": 2**28,
             "partition-bytes": 128 * 2**20,
             "writes-at-once": 16,
+            "object-store": "auto",
+            "store-tries": 8,
             "lease-expires-after": 120.0,
             "progress": None,
         }
@@ -58,6 +60,8 @@ class TestValues:
             ("lease-expires-after", "5 minutes", 300.0),
             ("lease-expires-after", 30, 30.0),
             ("writes-at-once", 64, 64),
+            ("object-store", "fsspec", "fsspec"),
+            ("store-tries", 1, 1),
             ("progress", False, False),
             ("progress", None, None),
         ],
@@ -292,7 +296,7 @@ class TestThePage:
             ).stdout
             for first, more in (("", {"DASK_CONFIG": str(tmp_path)}), ("", variables), (code, {}))
         ]
-        assert found == [f"{[1_000_000_000, 128 * 2**20, 16, 600.0, None]}\n"] * 3
+        assert found == [f"{[1_000_000_000, 128 * 2**20, 16, 'auto', 8, 600.0, None]}\n"] * 3
 
     def test_shows_how_logs_are_heard_here_and_on_workers(self):
         code = (

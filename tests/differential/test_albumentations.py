@@ -62,6 +62,7 @@ DEFAULTS_THAT_DIFFER = {
 #: What both have and cannot be told to draw alike, and why.
 INCOMPARABLE = {
     "CropNonEmptyMaskIfExists": "draws a pixel of a mask, which it does not tell",
+    "MaskDropout": "draws objects of a mask, which it does not tell",
     "Perspective": "does not take the points that it draws to the corners, and enlarges once more",
     "ThinPlateSpline": "computes its weights for other splines than it applies them to",
 }
