@@ -6,12 +6,14 @@ fsspec's in any case.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
@@ -35,6 +37,8 @@ _FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError
 _OF_CONNECTIONS = ("aiohttp", "aiobotocore", "botocore", "urllib3", "fsspec", "obstore")
 #: Answers of a server that are final: what the client did wrong, but for time-outs and haste.
 _CLIENT_ERROR = re.compile(r"status code: (?!408|425|429)4\d\d|\bHTTP status client error \((?!408|425|429)4\d\d")
+#: Answers that say that nothing was done. s3fs makes ``EBUSY`` of them.
+_BUSY = re.compile(r"status code: (429|503)\b")
 #: Options of s3fs that obstore has, too; with any other one s3fs does the work.
 _KNOWN = {"key", "secret", "token", "profile", "endpoint_url", "client_kwargs", "anon", "requester_pays", "use_ssl"}
 _KNOWN_INSIDE = {"endpoint_url", "region_name"}
@@ -138,7 +142,7 @@ class FsspecObjects:
 
     def create(self, path: str, data: Buffer) -> None:
         """Write an object if there is none, where the store can tell."""
-        self.fs.pipe_file(path, bytes(data), mode="create")
+        retried(partial(self.fs.pipe_file, path, bytes(data), mode="create"), self.tries, if_=was_refused)
 
     def delete(self, path: str) -> None:
         """Delete an object."""
@@ -182,7 +186,7 @@ class ObstoreObjects:
         if _odd(path):
             self._usual.create(path, data)
         else:
-            self._call("put", "write", path, data, mode="create", use_multipart=False, tries=1)
+            self._call("put", "write", path, data, mode="create", use_multipart=False, if_=was_refused)
 
     def delete(self, path: str) -> None:
         """Delete an object."""
@@ -191,7 +195,15 @@ class ObstoreObjects:
         else:
             self._call("delete", "delete", path)
 
-    def _call(self, name: str, doing: str, path: str, *args: Any, tries: int | None = None, **kwargs: Any) -> Any:
+    def _call(
+        self,
+        name: str,
+        doing: str,
+        path: str,
+        *args: Any,
+        if_: Callable[[BaseException], bool] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         import obstore
 
         bucket, _, key = path.partition("/")
@@ -201,7 +213,7 @@ class ObstoreObjects:
                 done = getattr(obstore, name)(self._bucket(bucket), key, *args, **kwargs)
                 return done.bytes() if name == "get" else done  # the body comes only now, and may break off
 
-        return retried(call, tries)
+        return retried(call, if_=if_ or passes)
 
     def _bucket(self, name: str) -> Any:
         with self._lock:
@@ -210,27 +222,22 @@ class ObstoreObjects:
             return self._buckets[name]
 
 
-class _plain_errors:  # noqa: N801 - used like a function
-    """Turns obstore's errors into those of files."""
+@contextmanager
+def _plain_errors(bucket: str, key: str, doing: str) -> Iterator[None]:
+    """Turn obstore's errors into those of files."""
+    from obstore import exceptions
 
-    def __init__(self, bucket: str, key: str, doing: str) -> None:
-        self.where = f"bucket {bucket!r}, key {key!r}"
-        self.doing = doing
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from obstore import exceptions
-
-        if isinstance(error, exceptions.NotFoundError):
-            raise FileNotFoundError(f"{self.where}: there is no such object or bucket") from None
-        if isinstance(error, exceptions.AlreadyExistsError | exceptions.PreconditionError):
-            raise FileExistsError(f"{self.where}: it is there already") from None
-        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-            raise PermissionError(f"{self.where}: the credentials do not allow {_ACTIONS[self.doing]}") from None
-        if isinstance(error, exceptions.GenericError):
-            raise _RefusedError(f"{self.where}: {str(error).partition(_DETAILS)[0].strip()}") from None
+    where = f"bucket {bucket!r}, key {key!r}"
+    try:
+        yield
+    except exceptions.NotFoundError:
+        raise FileNotFoundError(f"{where}: there is no such object or bucket") from None
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+        raise FileExistsError(f"{where}: it is there already") from None
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
+        raise PermissionError(f"{where}: the credentials do not allow {_ACTIONS[doing]}") from None
+    except exceptions.GenericError as error:
+        raise _RefusedError(f"{where}: {str(error).partition(_DETAILS)[0].strip()}") from None
 
 
 def _odd(path: str) -> bool:
@@ -301,30 +308,6 @@ def _credentials(session: Any) -> dict[str, Any]:
     }
 
 
-def retried(call: Callable[[], _Answer], tries: int | None = None) -> _Answer:
-    """Return what a call returns; try again where a server was busy or a connection broke.
-
-    Waits double from 0.2 s up to 10 s, and are drawn from none to all of it (Brooker, 2015, "Exponential backoff and
-    jitter"), so that many workers do not come back at once.
-
-    Parameters
-    ----------
-    call : callable
-        May be done twice without harm.
-    tries : int, optional
-        By default what the setting ``kaleidoscope.store-tries`` says.
-    """
-    most = settings.value("store-tries") if tries is None else tries
-    for number in range(most - 1):
-        try:
-            return call()
-        except Exception as error:
-            if not passes(error):
-                raise
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**number)))  # noqa: S311 - no secret
-    return call()
-
-
 def passes(error: BaseException) -> bool:
     """Whether trying again may help: not where something is missing, forbidden, or was asked for wrongly.
 
@@ -337,3 +320,44 @@ def passes(error: BaseException) -> bool:
         return False
     known = type(error).__module__.partition(".")[0] in _OF_CONNECTIONS or isinstance(error, OSError | TimeoutError)
     return known and not _CLIENT_ERROR.search(str(error))
+
+
+def was_refused(error: BaseException) -> bool:
+    """Whether a server said that it did nothing: what must not be done twice may be tried again.
+
+    After a connection that broke nobody knows: the object that is then there may be one's own.
+
+    Examples
+    --------
+    >>> was_refused(OSError("status code: 503 Slow Down")), was_refused(ConnectionResetError())
+    (True, False)
+    """
+    return passes(error) and (getattr(error, "errno", None) == errno.EBUSY or bool(_BUSY.search(str(error))))
+
+
+def retried(
+    call: Callable[[], _Answer], tries: int | None = None, *, if_: Callable[[BaseException], bool] = passes
+) -> _Answer:
+    """Return what a call returns; try again where a server was busy or a connection broke.
+
+    Waits double from 0.2 s up to 10 s, and are drawn from none to all of it (Brooker, 2015, "Exponential backoff and
+    jitter"), so that many workers do not come back at once.
+
+    Parameters
+    ----------
+    call : callable
+        May be done again where `if_` says so.
+    tries : int, optional
+        By default what the setting ``kaleidoscope.store-tries`` says.
+    if_ : callable
+        Says of an error whether to try again: `passes`, or `was_refused` for what must not be done twice.
+    """
+    most = settings.value("store-tries") if tries is None else tries
+    for number in range(most - 1):
+        try:
+            return call()
+        except Exception as error:
+            if not if_(error):
+                raise
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**number)))  # noqa: S311 - no secret
+    return call()

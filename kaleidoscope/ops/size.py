@@ -79,11 +79,15 @@ class Resize(WholeSized):
         return self.height, self.width
 
 
+@op
 class _MaxSize(WholeSized):
     """Keeps the proportions; what remains to be said is which side has to fit."""
 
-    max_size: int | tuple[int, ...] | None
-    max_size_hw: tuple[int | None, int | None] | None
+    max_size: int | tuple[int, ...] | None = None
+    max_size_hw: tuple[int | None, int | None] | None = None
+    interpolation: str | int = "linear"
+    mask_interpolation: str | int = "nearest"
+    area_for_downscale: str | None = None
 
     def _pick(self, scales: list[float]) -> float:
         """Return which of the scales of the sides holds for both."""
@@ -182,12 +186,6 @@ class LongestMaxSize(_MaxSize):
     {'height': 192, 'width': 256}
     """
 
-    max_size: int | tuple[int, ...] | None = None
-    max_size_hw: tuple[int | None, int | None] | None = None
-    interpolation: str | int = "linear"
-    mask_interpolation: str | int = "nearest"
-    area_for_downscale: str | None = None
-
     short_name = "longestmax"
 
     def _pick(self, scales: list[float]) -> float:
@@ -228,12 +226,6 @@ class SmallestMaxSize(_MaxSize):
     >>> ops.SmallestMaxSize(max_size=240).sample_params(np.random.default_rng(), Frame(480, 640, 3, "uint8"))
     {'height': 240, 'width': 320}
     """
-
-    max_size: int | tuple[int, ...] | None = None
-    max_size_hw: tuple[int | None, int | None] | None = None
-    interpolation: str | int = "linear"
-    mask_interpolation: str | int = "nearest"
-    area_for_downscale: str | None = None
 
     short_name = "smallestmax"
 

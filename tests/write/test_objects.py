@@ -1,6 +1,7 @@
 """Objects in buckets: on two servers, by two libraries, and over a way that loses and breaks what passes."""
 
 import asyncio
+import errno
 import os
 import random
 import re
@@ -23,7 +24,7 @@ import s3fs
 import kaleidoscope as ks
 from kaleidoscope import objects, ops
 from kaleidoscope.errors import StoreError
-from kaleidoscope.objects import ObstoreObjects, retried
+from kaleidoscope.objects import ObstoreObjects, retried, was_refused
 from kaleidoscope.storage import Store, read_url
 
 LIBRARIES = ["obstore", "fsspec"]
@@ -167,6 +168,28 @@ def test_in_the_end_the_error_comes_out(monkeypatch):
     assert len(tries) == 4
 
 
+def test_what_may_have_been_created_is_not_created_again(monkeypatch):
+    """A lease that was taken while its answer got lost would look like somebody else's."""
+    monkeypatch.setattr(objects.time, "sleep", lambda _: None)
+    busy, tries = OSError("Server returned non-2xx status code: 503 Service Unavailable"), []
+
+    def fails(first):
+        def call():
+            tries.append(1)
+            if len(tries) == 1:
+                raise first
+            return "done"
+
+        tries.clear()
+        return call
+
+    assert retried(fails(busy), if_=was_refused) == "done"
+    assert retried(fails(OSError(errno.EBUSY, "SlowDown")), if_=was_refused) == "done"
+    with pytest.raises(ConnectionResetError):
+        retried(fails(ConnectionResetError()), if_=was_refused)
+    assert len(tries) == 1
+
+
 class Way:
     """A way to a server that answers some requests with 503, cuts some connections and some bodies, and takes time.
 
@@ -212,7 +235,7 @@ class Way:
         try:
             while await self._one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
