@@ -517,3 +517,11 @@ class TestWriteBehind:
 )
 def test_what_is_shown_of_a_url_names_no_credentials(url, shown):
     assert public(url) == shown
+
+
+def test_disk_that_takes_a_part_at_a_time_gets_all_of_it(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:1000]))
+    data = bytes(range(256)) * 100
+    Store(str(tmp_path)).write("a/b", data)
+    assert (tmp_path / "a" / "b").read_bytes() == data

@@ -1,7 +1,7 @@
 import ipaddress
-import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import dask
 import psutil
@@ -92,20 +92,26 @@ def test_local_runs_in_this_process_on_loopback():
         assert all(ipaddress.ip_address(address).is_loopback for _, address, _ in opened), opened
 
 
+LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc to look at")
 ALLOCATOR = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 def allocator_of_a_worker():
+    """Return what a worker's process was begun with: later is too late for C's allocator."""
     with cluster.local(workers=1, dashboard=False) as started, started.get_client() as client:
-        return client.submit(lambda: [os.environ.get(name) for name in ALLOCATOR]).result(timeout=30)
+        begun_with = client.submit(lambda: Path("/proc/self/environ").read_text()).result(timeout=30)
+    variables = dict(pair.partition("=")[::2] for pair in begun_with.split("\0"))
+    return [variables.get(name) for name in ALLOCATOR]
 
 
+@LINUX
 def test_workers_keep_the_memory_of_an_image(monkeypatch):
     for name in ALLOCATOR:
         monkeypatch.delenv(name, raising=False)  # a nanny leaves them in its own process, too
     assert allocator_of_a_worker() == [str(64 * 2**20), str(32 * 2**20)]
 
 
+@LINUX
 def test_what_somebody_has_set_for_the_allocator_stays(monkeypatch):
     for name in ALLOCATOR:
         monkeypatch.delenv(name, raising=False)

@@ -308,6 +308,26 @@ async def _chunks(reader):
             return whole
 
 
+def test_over_connections_that_break_what_is_created_is_asked_for_once(monkeypatch):
+    monkeypatch.setattr(objects.time, "sleep", lambda _: None)
+    with (
+        Way(0, reset=1.0) as way,
+        dask.config.set({"kaleidoscope.object-store": "obstore", "kaleidoscope.store-tries": 3}),
+    ):
+        options = {"key": "kaleidoscope", "secret": "of-nobody-at-all", "endpoint_url": f"http://127.0.0.1:{way.port}"}
+        store = Store("s3://out/broken", options)
+        for call, requests in ((store.create, 1), (store.write, 3)):
+            way.done["reset"] = 0
+            with pytest.raises(StoreError):
+                call("a", b"1")
+            assert way.done["reset"] == requests
+        busy = Store("s3://out/busy", options)
+        way.shares = (1.0, 0.0, 0.0)
+        with pytest.raises(StoreError):
+            busy.create("a", b"1")
+        assert way.done["busy"] == 3
+
+
 @pytest.fixture
 def photos(tmp_path):
     folder = tmp_path / "photos"
