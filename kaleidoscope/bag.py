@@ -20,19 +20,19 @@ from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.following import active_client
 from kaleidoscope.labels import Masks
 from kaleidoscope.labels.table import Several, labels_of, masks_in
 from kaleidoscope.optimize import layer_of, optimize
+from kaleidoscope.preflight import before_sending, needs_of
 from kaleidoscope.read import as_record
-from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
+from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, list_images, unpack
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Labels
+from kaleidoscope.weights import decoded_bytes
 
 #: Images in a partition that holds only keys.
 _KEYS_PER_PARTITION = 100
-#: Decoded bytes for each encoded one, by extension; a guess to size partitions with, never more.
-_INFLATION = {"jpg": 12, "jpeg": 12, "webp": 20, "png": 2}
-_UNKNOWN_BYTES = 2**20
 
 
 class StreamingBag(Bag):
@@ -43,6 +43,17 @@ class StreamingBag(Bag):
 
     __dask_scheduler__ = staticmethod(threaded_get)
     __dask_optimize__ = globalmethod(optimize, key="kaleidoscope_optimize", falsey=dont_optimize)
+
+    def __dask_postcompute__(self) -> Any:
+        """Say how partitions become a list. Dask asks on the way to any scheduler: the time to have a look at that.
+
+        Raises
+        ------
+        ResourceError
+            If no worker has what a step needs; Dask would wait for one for ever.
+        """
+        before_sending(needs_of(self.dask), active_client(self, None))
+        return super().__dask_postcompute__()
 
     def take(self, k: int, npartitions: int = 1, compute: bool = True, warn: bool = True) -> Any:  # noqa: FBT001, FBT002 - Dask's signature
         """Return the first `k` elements; see `dask.bag.Bag.take`."""
@@ -63,6 +74,11 @@ class StreamingItem(Item):
 
     __dask_scheduler__ = staticmethod(threaded_get)
     __dask_optimize__ = globalmethod(optimize, key="kaleidoscope_optimize", falsey=dont_optimize)
+
+    def __dask_postcompute__(self) -> Any:
+        """Say how it becomes a value; see `StreamingBag`."""
+        before_sending(needs_of(self.dask), active_client(self, None))
+        return super().__dask_postcompute__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the name of its layer."""
@@ -312,12 +328,6 @@ def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
         group.append(entry)
         total += size
     return [*packs, listing.packed(group)] if group else packs
-
-
-def decoded_bytes(entry: Entry, masks: int = 0) -> int:
-    """Guess the bytes of an image's pixels from those of its file, and of its masks: each a channel more."""
-    pixels = _UNKNOWN_BYTES if entry.size is None else entry.size * _INFLATION.get(extension(entry.key), 1)
-    return pixels * (3 + masks) // 3
 
 
 def as_source(dataset: Any) -> ImageBag | Bag:
