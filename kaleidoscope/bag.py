@@ -52,7 +52,7 @@ class StreamingBag(Bag):
         ResourceError
             If no worker has what a step needs; Dask would wait for one for ever.
         """
-        before_sending(needs_of(self.dask), active_client(self, None))
+        _look(self)
         return super().__dask_postcompute__()
 
     def take(self, k: int, npartitions: int = 1, compute: bool = True, warn: bool = True) -> Any:  # noqa: FBT001, FBT002 - Dask's signature
@@ -62,6 +62,7 @@ class StreamingBag(Bag):
 
     def to_delayed(self, optimize_graph: bool = True) -> list[Delayed]:  # noqa: FBT001, FBT002 - Dask's signature
         """Return a `dask.delayed.Delayed` for each partition; see `dask.bag.Bag.to_delayed`."""
+        _look_ahead(self)
         keys: list[Any] = self.__dask_keys__()
         graph = self.__dask_graph__()
         if optimize_graph:
@@ -77,7 +78,7 @@ class StreamingItem(Item):
 
     def __dask_postcompute__(self) -> Any:
         """Say how it becomes a value; see `StreamingBag`."""
-        before_sending(needs_of(self.dask), active_client(self, None))
+        _look(self)
         return super().__dask_postcompute__()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -94,10 +95,22 @@ class StreamingItem(Item):
 
     def to_delayed(self, optimize_graph: bool = True) -> Delayed:  # noqa: FBT001, FBT002 - Dask's signature
         """Return it as a `dask.delayed.Delayed`."""
+        _look_ahead(self)
         graph = self.__dask_graph__()
         if optimize_graph:
             graph = _as_layers(self.__dask_optimize__(graph, self.__dask_keys__()), self._layer)
         return Delayed(self.key, graph, layer=layer_of(graph, self.key))
+
+
+def _look(collection: StreamingBag | StreamingItem) -> None:
+    """Compare what a collection needs with what there is, where it would be computed now."""
+    before_sending(needs_of(collection.dask), active_client(collection, None))
+
+
+def _look_ahead(collection: StreamingBag | StreamingItem) -> None:
+    """Do so where it is handed to Dask, which will not ask again; there may be no client yet."""
+    if active_client(collection, None) is not None:
+        _look(collection)
 
 
 def _as_layers(graph: Any, name: str) -> HighLevelGraph:
