@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from operator import add
+from pathlib import Path
 
 import cv2
 import dask
@@ -302,3 +303,68 @@ def test_a_piece_is_written_before_all_are_read(folder, tmp_path):
     starts = [piece for leg, piece in order.begun if leg == "leg0"]
     third = starts[3]
     assert order.begun.index(("leg2", ends[0])) < order.begun.index(("leg0", third))
+
+
+# ------------------------------------------------------------------------------------ other versions
+
+
+@pytest.fixture
+def other_worker(place, tmp_path):
+    """Return a function that starts a worker which says of a package that it is version 9.9."""
+    processes = []
+
+    def start(address, package):
+        said = tmp_path / f"{package.replace('-', '_')}-9.9.dist-info"
+        said.mkdir(parents=True)
+        (said / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 9.9\n")
+        worker = ["worker", address, "--nthreads", "1", "--no-nanny", "--host", LOOPBACK]
+        processes.append(dask_command(tmp_path, *worker, "--dashboard-address", f"{LOOPBACK}:0", "--name", "other"))
+
+    yield start
+    for process in processes:  # one whose scheduler has gone takes half a minute to end by itself
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("package", ["kaleidoscope", "opencv-python"])
+def test_another_version_is_named(folder, tmp_path, other_worker, package):
+    with LocalCluster(**EMPTY) as cluster, Client(cluster) as client:
+        other_worker(cluster.scheduler_address, package)
+        client.wait_for_workers(1, timeout=60)
+        run = ks.augment(folder, ops.HorizontalFlip()).write(tmp_path / "out", format="png")
+        if package == "kaleidoscope":
+            with pytest.raises(ResourceError, match=r"worker tcp://\S+ has kaleidoscope 9\.9, this process"):
+                run.compute()
+            assert not (tmp_path / "out").exists()
+        else:
+            with pytest.warns(UserWarning, match=r"worker tcp://\S+ has opencv-python 9\.9, this process"):
+                assert run.compute().outputs == IMAGES
+
+
+# ------------------------------------------------------------------------------------ memory
+
+
+@pytest.mark.slow
+def test_large_images_pass_from_worker_to_worker_in_bounded_memory(client, tmp_path):
+    """200 images of 36 MB: no worker holds more than 1.5 GB at any time."""
+    top = tmp_path / "large"
+    top.mkdir()
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (300, 400, 3), np.uint8)
+    cv2.imwrite(str(top / "000.jpg"), cv2.resize(small, (4000, 3000), interpolation=cv2.INTER_CUBIC))
+    for i in range(1, 200):
+        os.link(top / "000.jpg", top / f"{i:03d}.jpg")
+    recipe = ops.Sequential(
+        ops.HorizontalFlip(), ops.Apply("numpy:invert", resources={"GPU": 1}), ops.RandomBrightnessContrast()
+    )
+    with client.as_current():
+        report = ks.augment(top, recipe).write(tmp_path / "out").compute()
+        peaks = client.run(_peak_memory)
+    assert (report.outputs, report.failed) == (200, 0)
+    assert max(peaks.values()) < 1.5e9, peaks
+
+
+def _peak_memory():
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
