@@ -227,36 +227,39 @@ def replay(target: str, output: str, file: Path, *, source: str | None, allow_fu
     click.echo(file)
 
 
-@cli.command(short_help="Say what there is in a target, and what failed.")
+@cli.command(short_help="Say what there is in a target, what failed, and what is missing.")
 @click.argument("target")
+@click.option("--verify", is_flag=True, help="List TARGET, and compare with what the manifest tells of.")
+@click.option("--checksums", is_flag=True, help="Read every object, too, and compare its checksum. Implies --verify.")
+@click.option("--repair", is_flag=True, help="Have the next run make again what is missing or wrong. Implies --verify.")
+@click.option(
+    "--csv",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all that is missing, wrong or extra there, a line each.",
+)
+@_scheduler
 @_as_json
-def report(target: str, *, as_json: bool) -> None:
-    """Say from the manifest of TARGET what there is and what failed."""
-    import kaleidoscope as ks
+def report(target: str, **options: Any) -> None:
+    """Say from the manifest of TARGET what there is and what failed; compare it with what lies there.
 
-    rows = ks.read_manifest(target)[["key", "status", "bytes", "step", "error"]].compute()
-    done, failed = rows[rows["status"] == "ok"], rows[rows["status"] != "ok"]
-    errors = [
-        {"step": step, "error": error, "variants": len(keys), "inputs": keys.nunique(), "keys": [*keys.unique()[:3]]}
-        for (step, error), keys in failed.groupby(["step", "error"], dropna=False)["key"]
-    ]
-    errors.sort(key=lambda each: -each["variants"])
-    totals = {
-        "inputs": int(rows["key"].nunique()),
-        "outputs": len(done),
-        "failed": int(failed["key"].nunique()),
-        "bytes": int(done["bytes"].sum()),
-    }
-    if as_json:
-        click.echo(json.dumps({**totals, "errors": errors}))
+    Exit code 0: all is right. 1: something failed, or is missing, wrong or extra. 2: there is no manifest, or it
+    cannot be read.
+    """
+    import kaleidoscope as ks
+    from kaleidoscope import report as reporting
+
+    verifies = options["verify"] or options["checksums"] or options["repair"] or options["csv"]
+    with _cluster(options["scheduler"]):
+        found = ks.Report.read(target)
+        verified = found.verify(checksums=options["checksums"]) if verifies else None
+    if verified is not None and options["csv"]:
+        verified.problems.to_csv(options["csv"], index=False)
+    again = verified.repair() if verified is not None and options["repair"] else None
+    if options["as_json"]:
+        click.echo(json.dumps(reporting.as_json(found, verified, again)))
     else:
-        for name, total in totals.items():
-            click.echo(f"{name:>8}  {total:,}")
-        for each in errors:
-            more = f", and {each['inputs'] - 3:,} more" if each["inputs"] > 3 else ""
-            keys = ", ".join(key if key.isprintable() else repr(key) for key in each["keys"])
-            click.echo(f"{each['variants']:>8,} x {each['step']}: {each['error']} ({keys}{more})")
-    sys.exit(1 if len(failed) else 0)
+        click.echo(reporting.as_text(found, verified, again))
+    sys.exit(1 if found.failed or (verified is not None and not verified.ok) else 0)
 
 
 @cli.command(short_help="Print what a bug report needs.")

@@ -16,7 +16,7 @@ from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
-from kaleidoscope.manifest import OK, Row, params_text
+from kaleidoscope.manifest import OK, Row, others_text, params_text
 from kaleidoscope.read import load, pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
@@ -90,6 +90,8 @@ class Files:
         names = self.mask_names(str(row.output), masks)
         for mask, content in masks.items():
             self.writer.write(names[mask], content)
+        if masks:
+            row.others = others_text({names[mask]: content for mask, content in masks.items()})
 
     def finish(self) -> None:
         """Do nothing: all is written."""

@@ -40,7 +40,7 @@ RANKS = [
         "augmentation",
     ),
     ("display", "estimate"),
-    ("optimize", "tables", "report", "following", "writing", "bag", "augmented", "replay"),
+    ("optimize", "tables", "verify", "report", "following", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "catalogue", "cli", "service"),
 ]
