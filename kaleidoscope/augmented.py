@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Mapping
@@ -177,7 +178,8 @@ class AugmentedBag(StreamingBag):
         sheet = contact_sheet(list(rows.items()), columns=count)
         errors = tuple(dict.fromkeys(str(record.error) for record in made if record.error is not None))
         if errors:
-            warnings.warn(f"some of it could not be made: {errors[0]}{_and_more(len(errors))}", stacklevel=2)
+            more = f", and {len(errors) - 1} errors more" if len(errors) > 1 else ""
+            warnings.warn(f"some of it could not be made: {errors[0]}{more}", stacklevel=2)
         return replace(sheet, errors=errors)
 
     def _first(self, n: int) -> list[ImageRecord]:
@@ -238,6 +240,7 @@ class AugmentedBag(StreamingBag):
         layout: str = "files",
         shard_bytes: int | str | None = None,
         overwrite: bool = False,
+        only_failed: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> WriteRun:
         """Return the lazy write of every variant to a folder or bucket; ``.compute()`` does it.
@@ -260,6 +263,8 @@ class AugmentedBag(StreamingBag):
             What a shard holds at most, such as ``"256 MiB"``, the default.
         overwrite : bool
             Delete first what the manifest of the target lists.
+        only_failed : bool
+            Try again what has failed in the target, and make nothing else: no new images, no new variants.
         storage_options : mapping, optional
             What fsspec needs to open the target; by default what the source was opened with.
 
@@ -281,11 +286,8 @@ class AugmentedBag(StreamingBag):
             os.fspath(url),
             storage_options=storage_options,
             overwrite=overwrite,
+            only_failed=only_failed,
         )
-
-
-def _and_more(count: int) -> str:
-    return f", and {count - 1} errors more" if count > 1 else ""
 
 
 @overload
@@ -357,7 +359,7 @@ def augment(
     if device != "cpu":
         raise RecipeError(f"device: expected 'cpu', got {device!r}")
     if to is None and write_options:
-        of_write = {"format", "quality", "layout", "shard_bytes", "overwrite", "storage_options"}
+        of_write = [*inspect.signature(AugmentedBag.write).parameters][2:]
         unknown = [name for name in write_options if name not in of_write]
         if unknown:
             hint = did_you_mean(unknown[0], ["seed", "on_error", "device", "to", *of_write])

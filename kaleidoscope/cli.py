@@ -74,6 +74,7 @@ def demo(folder: Path) -> None:
     help="An image that fails costs its own outputs, or ends the run.",
 )
 @click.option("--overwrite", is_flag=True, help="Delete first what the manifest of TARGET lists.")
+@click.option("--only-failed", is_flag=True, help="Try again what has failed in TARGET, and make nothing else.")
 @_scheduler
 @click.option("--progress/--no-progress", default=None, help="A bar on stderr; by default in a terminal.")
 @_as_json
@@ -87,7 +88,7 @@ def augment(source: str, target: str, **options: Any) -> None:
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
     images = _images(source, options["masks"], options["mask_suffix"])
     views = ks.augment(images, recipe, seed=options["seed"], on_error=options["on_error"])
-    written = views.write(target, overwrite=options["overwrite"], **_of_write(options))
+    written = views.write(target, **_of_write(options, "overwrite", "only_failed"))
     with _cluster(options["scheduler"]):
         try:
             report = written.compute(progress=options["progress"])
@@ -274,8 +275,8 @@ def info(scheduler: str | None, *, as_json: bool) -> None:
     click.echo(json.dumps(found, default=str) if as_json else about.as_text(found))
 
 
-def _of_write(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("format", "quality", "layout", "shard_bytes")}
+def _of_write(options: dict[str, Any], *more: str) -> dict[str, Any]:
+    return {name: options[name] for name in ("format", "quality", "layout", "shard_bytes", *more)}
 
 
 def _images(source: str, masks: str | None, suffix: str) -> Any:

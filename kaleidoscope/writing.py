@@ -94,12 +94,16 @@ class WriteRun(DaskMethodsMixin):
         *,
         storage_options: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        only_failed: bool = False,
     ) -> None:
+        if overwrite and only_failed:
+            raise RecipeError("overwrite=True deletes what has failed with all else: drop it, or only_failed=True")
         options = augmentation.storage_options if storage_options is None else storage_options
         self.store = Store(url, options)
         self.source = source
         self.augmentation = augmentation
         self.overwrite = overwrite
+        self.only_failed = only_failed
         # The graph is made later, when the caller's `with dask.annotate(...)` may be over.
         self._annotations = dict(dask.get_annotations())
         self._plan: _Planned | None = None
@@ -246,7 +250,7 @@ class WriteRun(DaskMethodsMixin):
     def _make_plan(self) -> _Planned:
         job, store = self.augmentation.job, self.store
         images = self._images()
-        work = plan_work(store, job, images.entries, overwrite=self.overwrite)
+        work = plan_work(store, job, images.entries, overwrite=self.overwrite, only_failed=self.only_failed)
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
@@ -262,7 +266,7 @@ class WriteRun(DaskMethodsMixin):
             tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *(TaskRef(need) for need in needs))
         block_keys = [key for key in tasks if key != opened]
         tasks[report] = Task(
-            report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), len(images.entries), work.there
+            report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), work.inputs, work.there
         )
         graph = self._graph(report, tasks, below=bool(images.carried))
         return _Planned(run_id, work, graph, report, block_keys, outputs, images)
