@@ -21,11 +21,12 @@ from kaleidoscope.bag import ImageBag, StreamingBag, as_source, decoded_bytes, p
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
-from kaleidoscope.estimate import Estimate, Prices
+from kaleidoscope.estimate import Estimate
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.layouts import Layout
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
+from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.sources import Listing, Url
@@ -198,24 +199,24 @@ class AugmentedBag(StreamingBag):
         *,
         images: int | None = None,
         probe: bool = False,
-        prices: Prices | None = None,
+        prices: Prices | Url | None = None,
         **write_options: Any,
     ) -> Estimate:
         """Return what a write of every variant would come to: outputs, bytes, time, and requests and their price.
 
-        A few images are made, on the active client or else here, from the smallest file to the largest. Nothing is
-        written. What is in the target already is left out, as a write would leave it.
+        Some images, from the smallest file to the largest, are made for a second, on all threads of the active client
+        or else here. Nothing is written. What is in the target already is left out, as a write would leave it.
 
         Parameters
         ----------
         url : str or path
             The target.
         images : int, optional
-            How many are made; by default two for each thread, at least 4 and at most 32.
+            How many are made; by default as many as it takes to see.
         probe : bool
-            Ask the target how long it takes to answer, and reckon with it.
-        prices : kaleidoscope.estimate.Prices, optional
-            What an object store takes; by default those of Amazon S3 on the day that they say.
+            Ask the target how long it takes to answer, by some hundred requests, and reckon with it.
+        prices : str, path or kaleidoscope.prices.Prices, optional
+            A table of what an object store takes, like ``kaleidoscope/prices.toml``, the default, of the day it says.
         **write_options
             As for `write`.
 

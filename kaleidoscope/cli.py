@@ -114,7 +114,8 @@ def augment(source: str, target: str, **options: Any) -> None:
 @_layout
 @_shard_bytes
 @click.option("--images", "-n", type=int, help="How many are made to find out.")
-@click.option("--probe", is_flag=True, help="Ask the target how long it takes to answer.")
+@click.option("--probe", is_flag=True, help="Ask the target how long it takes to answer, and reckon with it.")
+@click.option("--prices", metavar="FILE", help="A table of prices like kaleidoscope/prices.toml, which is the default.")
 @_scheduler
 @_as_json
 def estimate(source: str, target: str, **options: Any) -> None:
@@ -127,8 +128,9 @@ def estimate(source: str, target: str, **options: Any) -> None:
     images = _images(source, options["masks"], options["mask_suffix"])
     views = ks.augment(images, recipe, seed=options["seed"])
     with _cluster(options["scheduler"]):
-        found = views.estimate(target, images=options["images"], probe=options["probe"], **_of_write(options))
-    click.echo(json.dumps(asdict(found)) if options["as_json"] else found)
+        asked = {name: options[name] for name in ("images", "probe", "prices")}
+        found = views.estimate(target, **asked, **_of_write(options))
+    click.echo(json.dumps(asdict(found), default=str) if options["as_json"] else found)
 
 
 @cli.command(short_help="Show the variants a recipe makes.")

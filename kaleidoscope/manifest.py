@@ -167,12 +167,12 @@ def files_of(output: str | None, masks: str | None, shard: str | None = None) ->
 
 
 def others_text(objects: Mapping[str, Buffer]) -> str:
-    """Return the size and CRC-32 of objects as JSON by name: the column ``others``.
+    """Return the size and CRC-32 of what else holds an output as JSON: of masks by their names, or of its ``shard``.
 
     Examples
     --------
-    >>> others_text({"a__hflip.mask.png": b"mask"})
-    '{"a__hflip.mask.png":[4,2138030896]}'
+    >>> others_text({"mask": b"mask"})
+    '{"mask":[4,2138030896]}'
     """
     told = {name: [len(data), zlib.crc32(data)] for name, data in objects.items()}
     return json.dumps(told, separators=(",", ":"), sort_keys=True)
@@ -187,11 +187,11 @@ def expected_of(row: Mapping[str, Any]) -> dict[str, tuple[int | None, int | Non
     {'a.jpg': (9, 5), 'a.png': (None, None)}
     """
     others = json.loads(row.get("others") or "{}")  # an older version's rows do not tell
-    files = files_of(row["output"], row.get("masks"), row.get("shard"))
-    expected = {name: tuple(others.get(name, (None, None))) for name in files}
-    if row["output"] in expected:
-        expected[row["output"]] = (row["bytes"], row["checksum"])
-    return expected
+    if shard := row.get("shard"):
+        return {shard: tuple(others.get("shard", (None, None)))}
+    masks = json.loads(row.get("masks") or "{}")
+    known = {row["output"]: (row["bytes"], row["checksum"])} if row["output"] else {}
+    return known | {file: tuple(others.get(name, (None, None))) for name, file in masks.items()}
 
 
 def params_text(lineage: Iterable[Step]) -> str:

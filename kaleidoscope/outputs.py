@@ -91,7 +91,7 @@ class Files:
         for mask, content in masks.items():
             self.writer.write(names[mask], content)
         if masks:
-            row.others = others_text({names[mask]: content for mask, content in masks.items()})
+            row.others = others_text(masks)
 
     def finish(self) -> None:
         """Do nothing: all is written."""

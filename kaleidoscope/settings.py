@@ -91,6 +91,12 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
+def _text(given: Any) -> str:
+    if not isinstance(given, str) or not given:
+        raise TypeError(given)
+    return given
+
+
 def _yes_or_no(given: Any) -> bool:
     if not isinstance(given, bool):
         raise TypeError(given)
@@ -149,6 +155,14 @@ SETTINGS = {
             "How long a run may give no sign of life before another one may take its target over. Raise it if a single "
             "output may take longer to make.",
             _seconds,
+        ),
+        Setting(
+            "prices",
+            None,
+            "the path of a table such as `kaleidoscope/prices.toml`, or null",
+            "The prices of an object store that `estimate` reckons with. `null`: those in the package, of the day that "
+            "the estimate names.",
+            _or_none(_text),
         ),
         Setting(
             "progress",

@@ -76,7 +76,7 @@ class Shards(ABC):
         data = self._ended()
         shard = ShardName(self._part.block, self._part.serial, self._number, zlib.crc32(data), self._layout.extension)
         self._writer.write(str(shard), data)
-        told = json.dumps({str(shard): [len(data), shard.mark]}, separators=(",", ":"))
+        told = f'{{"shard":[{len(data)},{shard.mark}]}}'
         for row in self._rows:
             row.shard = str(shard)
             row.others = told

@@ -42,7 +42,7 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
         source_pages`` (that the input holds: the first was taken)``, environment, objects`` (what is labelled in it, as
         JSON: see `kaleidoscope.Targets.of_objects`; missing where images have no labels)``, masks`` (the name of
         each mask and its file, as JSON)``, shard`` (the object that `output` and masks lie in; missing where each
-        lies by itself) ``and others`` (size and CRC-32 of each mask's file, or of the shard, as JSON by name).
+        lies by itself) ``and others`` (size and CRC-32 of each mask by its name, or of the ``shard``, as JSON).
 
     Raises
     ------

@@ -27,7 +27,6 @@ from kaleidoscope.manifest import (
     PartName,
     Row,
     expected_of,
-    files_of,
     from_parquet,
     oldest_first,
     to_parquet,
@@ -283,8 +282,9 @@ def _objects_of(store: Store, parts: Sequence[PartName]) -> list[_Expected]:
     outputs: dict[str, int] = defaultdict(int)
     for row in _newest(store, parts, _NEEDED):
         if row["status"] == OK:
-            known.update(expected_of(row))
-            for name in files_of(row["output"], row.get("masks"), row.get("shard")):
+            expected = expected_of(row)
+            known.update(expected)
+            for name in expected:
                 outputs[name] += 1
     block = parts[0].block
     return [_Expected(name, block, *known[name], outputs[name]) for name in known]

@@ -24,16 +24,18 @@ from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, record_of, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
-from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, predict, spread
-from kaleidoscope.following import Advance, active_client, follow, thread_count
+from kaleidoscope.estimate import Estimate, ToDo, predict
+from kaleidoscope.following import Advance, active_client, follow, process_count, thread_count
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.measuring import answering, measure, shares, spread
+from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.report import Report
 from kaleidoscope.run import BlockWork, Work, plan_work
 from kaleidoscope.sinks import check_names
-from kaleidoscope.sources import Entry, Listing
+from kaleidoscope.sources import Entry, Listing, Url
 from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, fingerprint
 from kaleidoscope.targets import Labels
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
 #: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
 MAX_BLOCKS_PER_TASK = 64
-#: Images that an estimate makes at most.
-_MEASURED = 32
+#: Images of each thread that an estimate makes at most, tasks that do so, and images where each carries its pixels.
+_MEASURED, _AT_WORK, _CARRIED = 64, 64, 32
 #: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
 _TASKS_PER_THREAD = 8
 
@@ -122,32 +124,38 @@ class WriteRun(DaskMethodsMixin):
         """How many outputs computing it now would write; 0 once everything is there."""
         return self._planned().outputs
 
-    def estimate(self, *, images: int | None = None, probe: bool = False, prices: Prices | None = None) -> Estimate:
+    def estimate(
+        self, *, images: int | None = None, probe: bool = False, prices: Prices | Url | None = None
+    ) -> Estimate:
         """Return what computing it now would come to; see `AugmentedBag.estimate`."""
         if images is not None and (type(images) is not int or images < 1):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
         todo = [one for block in planned.work.blocks for one in block.entries]
-        few = spread(todo, [entry.size for entry, _ in todo], images or min(max(4, 2 * threads), _MEASURED))
+        most = _CARRIED if planned.images.carried else _MEASURED * threads
+        few = [todo[place] for place in spread([entry.size for entry, _ in todo], images or most)]
         records = self._records([entry for entry, _ in few], planned.images)
-        measured = [
-            partial(measure, job, entry, wanted, record) for (entry, wanted), record in zip(few, records, strict=True)
-        ]
-        tasks = [delayed(one, pure=False)() for one in measured]
+        dealt = shares([(*one, record) for one, record in zip(few, records, strict=True)], min(threads, _AT_WORK))
+        making = partial(measure, job, all_of_them=images is not None)
+        found = dask.compute(*(delayed(making, pure=False)(share) for share in dealt))
+        processes = process_count()
         if probe:
-            tasks.append(delayed(partial(answering, self.store), pure=False)())
-        found = dask.compute(*tasks)
+            at_once = settings.value("writes-at-once") * max(threads // processes, 1)
+            (answers,) = dask.compute(delayed(partial(answering, self.store, at_once), pure=False)())
         work = ToDo(
             inputs=len(todo),
             outputs=planned.outputs,
             skipped=planned.work.there,
             blocks=len(planned.work.blocks),
+            tasks=len(planned.blocks),
+            source_bytes=sum(entry.size or 0 for entry, _ in todo),
             threads=threads,
+            processes=processes,
             from_store=any("://" in entry.url for entry, _ in few),
-            writes_at_once=settings.value("writes-at-once"),
             layout=job.layout,
         )
-        return predict(self.store, found[: len(few)], work, found[-1] if probe else None, prices)
+        given = prices if isinstance(prices, Prices) else Prices.read(prices)
+        return predict(self.store, found, work, given, answers if probe else None)
 
     def _records(self, entries: Sequence[Entry], images: _Images) -> list[ImageRecord]:
         """Return the records of some images; those that lie at no URL are asked of the bag."""

@@ -39,7 +39,7 @@ RANKS = [
         "blocks",
         "augmentation",
     ),
-    ("display", "estimate"),
+    ("display", "prices", "measuring", "estimate"),
     ("optimize", "tables", "verify", "report", "following", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "catalogue", "cli", "service"),
