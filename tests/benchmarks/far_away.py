@@ -1,8 +1,8 @@
 """A way to a server that takes time: what comes from a client is passed on so many seconds later.
 
-``python far_away.py SECONDS PORT`` prints the port that it listens on, and passes all on to PORT of this machine. It is a
-process of its own so that what it costs is not the client's. A request is one message, unless the client waits for
-``100 Continue`` after its head: then it takes twice as long, as it does anywhere.
+``python far_away.py SECONDS PORT`` prints the port that it listens on, and passes all on to PORT of this machine. It
+is a process of its own, so that what it costs is not the client's. A request is one message, unless the client waits
+for ``100 Continue`` after its head: then it takes twice as long, as it does anywhere.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
 
     python tests/benchmarks/s3.py --rounds 5 --markdown s3.md --json s3.json
 
-Job A of ``compare.py``, the 64 variants of 512 x 512 JPEGs, from disk to disk and from ``s3://`` to ``s3://``: `rclone
-serve s3` on this machine, behind a process that passes each request on at once or `--latency` later. Outputs a second are
-the whole machine's, on which client, server and that process take turns; processor time is the client's alone, user and
-system, of all its threads. Rounds are A B C A B C, and ratios those of neighbours.
+Job A of ``compare.py``, the 64 variants of 512 x 512 JPEGs, from disk to disk and from ``s3://`` to ``s3://``:
+`rclone serve s3` on this machine, behind a process that passes each request on at once, or ``--latency`` later. Outputs
+a second are the whole machine's, which client, server and that process share; processor time is the client's alone,
+user and system, of all its threads. Rounds are A B C A B C, and ratios those of neighbours.
 """
 
 from __future__ import annotations

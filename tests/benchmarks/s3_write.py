@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parent / "peers"))
 
 import dask
 from kaleidoscope_write import recipe
-from timing import QUALITY, Clock, held
+from timing import QUALITY, Clock
 
 import kaleidoscope as ks
 
