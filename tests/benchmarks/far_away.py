@@ -34,8 +34,7 @@ class Passing(asyncio.Protocol):
 
     def pass_on(self) -> None:
         """Pass on what came first: what comes together would else overtake itself."""
-        if self.to is not None and self._early:
-            self.to.write(self._early.popleft())
+        self.to.write(self._early.popleft())
 
     def connection_lost(self, _: Exception | None) -> None:
         """Close the other side, too."""
@@ -51,16 +50,16 @@ class Far(Passing):
         self.port = port
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connect to the server."""
+        """Connect to the server; nothing is taken before."""
         super().connection_made(transport)
+        transport.pause_reading()
         self._opening = asyncio.ensure_future(self._open())
 
     async def _open(self) -> None:
         loop, back = asyncio.get_running_loop(), Passing()
         back.to = self.transport
         self.to, _ = await loop.create_connection(lambda: back, "127.0.0.1", self.port)
-        while self._early and not self.delay:
-            self.pass_on()
+        self.transport.resume_reading()
 
 
 async def main(delay: float, port: int) -> None:
