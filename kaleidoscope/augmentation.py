@@ -9,9 +9,11 @@ from typing import Any
 
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError
+from kaleidoscope.flow import Bounds, Flow
 from kaleidoscope.job import Job
 from kaleidoscope.log import tell_failure
-from kaleidoscope.read import as_record, load
+from kaleidoscope.read import Read, as_record, load
+from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.sources import PackedKeys, unpack
@@ -32,26 +34,31 @@ class Augmentation:
         What the keys of URLs in the partition are relative to.
     storage_options : mapping
         What fsspec needs to open them. Never shown.
+    reads : Bounds
+        Of the images of a pack that are fetched from a store before their turn.
     """
 
     job: Job
     root: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reads: Bounds = Flow().reads
 
     def __call__(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
         """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
-        items = unpack(partition) if isinstance(partition, PackedKeys) else partition
-        with one_thread_per_task():
+        # What else there is comes out of other steps of a bag, one by one: nobody may look ahead of it.
+        known = unpack(partition) if isinstance(partition, PackedKeys) else []
+        items = known if isinstance(partition, PackedKeys) else partition
+        with one_thread_per_task(), ReadAhead(images_ahead(known), self.reads) as ahead:
             backend = Cv2Backend()
             for item in items:
                 record = as_record(item, self.root, self.storage_options)
-                yield from self._variants(record, backend)
+                yield from self._variants(record, backend, ahead.read)
 
-    def _variants(self, record: ImageRecord, backend: Cv2Backend) -> Iterator[ImageRecord]:
+    def _variants(self, record: ImageRecord, backend: Cv2Backend, read: Read) -> Iterator[ImageRecord]:
         job, key = self.job, record.key
         wanted = job.wanted(key)
         try:
-            record, picture = load(record, backend.counts, max_pixels=job.max_pixels)
+            record, picture = load(record, backend.counts, max_pixels=job.max_pixels, read=read)
         except KaleidoscopeError as error:
             if job.on_error == "raise":
                 raise

@@ -22,6 +22,7 @@ from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.estimate import Estimate
+from kaleidoscope.flow import Flow
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.layouts import Layout
 from kaleidoscope.ops.combine import as_recipe
@@ -374,7 +375,7 @@ def augment(
             "these are variants already, and several of them have the same key: put all ops into one recipe, such as "
             "Sequential(PowerSet(...), Repeat(...))"
         )
-    views = _augmented(as_source(dataset), Augmentation(job, None, options))
+    views = _augmented(as_source(dataset), Augmentation(job, None, options, Flow.as_set().reads))
     return views if to is None else views.write(to, **write_options)
 
 

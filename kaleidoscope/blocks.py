@@ -6,9 +6,10 @@ import logging
 import pickle
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from dask.utils import format_bytes
@@ -16,12 +17,14 @@ from dask.utils import format_bytes
 from kaleidoscope import at_work
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import StoreError
+from kaleidoscope.flow import Flow
 from kaleidoscope.job import Job
 from kaleidoscope.lease import CHECK_EVERY, Lease, Owner, take_lease
 from kaleidoscope.log import tell
 from kaleidoscope.manifest import ANEW, COLUMNS, PartName, Row, from_parquet, to_parquet
 from kaleidoscope.outputs import Files, ImageOutputs, Sink
 from kaleidoscope.read import as_record
+from kaleidoscope.read_ahead import ReadAhead, Wanted, images_ahead
 from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.resources import one_thread_per_task
 from kaleidoscope.run import BlockWork
@@ -32,7 +35,7 @@ from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, delete_outputs, fingerprint
 from kaleidoscope.targets import Labels
 from kaleidoscope.totals import Totals, sum_totals
-from kaleidoscope.write_behind import WRITES_AT_ONCE, WriteBehind
+from kaleidoscope.write_behind import WriteBehind
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +62,8 @@ class Order:
         How many there are to make.
     litter : sequence of str
         Shards to be deleted first.
-    writes_at_once : int
-        See `WriteBehind`.
+    flow : Flow
+        How much of each task may be on its way.
     """
 
     store: Store
@@ -71,7 +74,7 @@ class Order:
     overwrite: bool = False
     outputs: int = 0
     litter: Sequence[str] = ()
-    writes_at_once: int = WRITES_AT_ONCE
+    flow: Flow = Flow()  # noqa: RUF009 - frozen: nothing can change it
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class OpenRun:
     job: Job
     lease: Lease
     started: float
-    writes_at_once: int = WRITES_AT_ONCE
+    flow: Flow = Flow()  # noqa: RUF009 - frozen: nothing can change it
 
     @property
     def store(self) -> Store:
@@ -134,7 +137,7 @@ def _open_run(order: Order) -> OpenRun:
     at_work.go_on(order.owner.run_id)
     lease = take_lease(store, order.owner)
     if lease.state != "new":
-        return OpenRun(order.job, lease, time.time(), order.writes_at_once)
+        return OpenRun(order.job, lease, time.time(), order.flow)
 
     def go_on() -> None:
         at_work.go_on(order.owner.run_id)
@@ -159,7 +162,7 @@ def _open_run(order: Order) -> OpenRun:
     owner = order.owner
     who = f"run {owner.run_id} of process {owner.pid} on {owner.host}"
     tell(_log, logging.INFO, f"{store.url}: opened by {who}: {order.outputs:,} outputs to make")
-    return OpenRun(order.job, lease, time.time(), order.writes_at_once)
+    return OpenRun(order.job, lease, time.time(), order.flow)
 
 
 def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) -> Totals:
@@ -189,11 +192,15 @@ def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) ->
 
 
 def _write_blocks(run: OpenRun, packed: PackedBlocks, carried: Sequence[Sequence[Any]]) -> Totals:
-    by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
-    with one_thread_per_task():
-        return sum_totals(
-            [_committed(run, block) or _write_block(run, block, packed, by_key) for block in packed.blocks()]
-        )
+    images = _Images.of(packed, carried)
+    blocks = packed.blocks()
+    with (
+        one_thread_per_task(),
+        ReadAhead(_needed(run, blocks, images), run.flow.reads) as ahead,
+        WriteBehind(run.store, run.flow.writes) as writer,
+    ):
+        task = _Task(run, images, ahead, writer)
+        return sum_totals([task.committed(block) or task.write(block) for block in blocks])
 
 
 def close_run(run: OpenRun, totals: Sequence[Totals]) -> Totals:
@@ -205,43 +212,86 @@ def close_run(run: OpenRun, totals: Sequence[Totals]) -> Totals:
     return total
 
 
-def _committed(run: OpenRun, block: BlockWork) -> Totals | None:
-    """Return the totals of a block that an earlier attempt of this run has committed."""
-    for part in (block.part, replace(block.part, failures=True)):
-        data = run.store.read_if_there(f"{PARTS}/{part}")
-        if data is not None:
-            if part.leaves == ANEW:
-                run.store.delete(block.outdated)
-            table = from_parquet(data)
-            columns = (table[name].to_pylist() for name in ("key", "status", "bytes"))
-            return Totals.of(zip(*columns, strict=True), {})
-    return None
+@dataclass(frozen=True)
+class _Images:
+    """Where the images of some blocks come from: a bag has made them, or they lie at URLs."""
+
+    carried: Mapping[str, ImageRecord]
+    labels: Labels | None
+    storage_options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, packed: PackedBlocks, carried: Sequence[Sequence[Any]]) -> _Images:
+        by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
+        return cls(by_key, packed.labels(), packed.storage_options)
+
+    def record(self, entry: Entry) -> ImageRecord:
+        return self.carried.get(entry.key) or record_of(entry, self.labels, self.storage_options)
 
 
-def _write_block(
-    run: OpenRun,
-    block: BlockWork,
-    packed: PackedBlocks,
-    carried: Mapping[str, ImageRecord],
-) -> Totals:
-    backend = Cv2Backend()
-    rows: list[Row] = []
-    labels = packed.labels()
+def _needed(run: OpenRun, blocks: Sequence[BlockWork], images: _Images) -> Iterator[Wanted]:
+    """Yield what a task will ask stores for, in order; of this machine's own disk it asks when it needs something."""
+    for block in blocks:
+        if not run.store.local:
+            yield from (_part_wanted(run.store, part) for part in _parts_of(block))
+        yield from images_ahead(images.record(entry) for entry, _ in block.entries)
 
-    def go_on() -> None:
-        at_work.go_on(run.lease.owner.run_id)
-        run.lease.renew()
 
-    # Of shards, which are large, one is on its way while the next is filled.
-    with WriteBehind(run.store, 1 if run.job.layout.sharded else run.writes_at_once) as writer:
-        sink = sink_for(run.job, block.part, writer)
+def _parts_of(block: BlockWork) -> tuple[PartName, PartName]:
+    """Return what the part of a block may be called once it is done."""
+    return block.part, replace(block.part, failures=True)
+
+
+def _part_wanted(store: Store, part: PartName) -> Wanted:
+    return Wanted(str(part), partial(store.read_if_there, f"{PARTS}/{part}"), 0)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some blocks of a run, in turn: while one is made, others are read for, written, and committed."""
+
+    run: OpenRun
+    images: _Images
+    ahead: ReadAhead
+    writer: WriteBehind
+
+    def committed(self, block: BlockWork) -> Totals | None:
+        """Return the totals of a block that an earlier attempt of this run has committed."""
+        store = self.run.store
+        for part in _parts_of(block):
+            wanted = _part_wanted(store, part)
+            data = wanted.fetch() if store.local else self.ahead.get(wanted)
+            if data is not None:
+                if part.leaves == ANEW:
+                    store.delete(block.outdated)
+                table = from_parquet(data)
+                columns = (table[name].to_pylist() for name in ("key", "status", "bytes"))
+                return Totals.of(zip(*columns, strict=True), {})
+        return None
+
+    def write(self, block: BlockWork) -> Totals:
+        """Make the outputs of a block and hand them over; once they are there, so is its part."""
+        run, backend = self.run, Cv2Backend()
+        rows: list[Row] = []
+
+        def go_on() -> None:
+            at_work.go_on(run.lease.owner.run_id)
+            run.lease.renew()
+
+        sink = sink_for(run.job, block.part, self.writer)
         for entry, wanted in block.entries:
-            one = ImageOutputs(run.job, entry, backend, sink, go_on)
-            rows += one.rows(wanted, carried.get(entry.key) or record_of(entry, labels, packed.storage_options))
+            one = ImageOutputs(run.job, entry, backend, sink, go_on, self.ahead.read)
+            rows += one.rows(wanted, self.images.record(entry))
         sink.finish()
-    totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
-    if block.retry_only and totals.outputs == 0:
-        return totals  # it failed before and it failed again: the rows that say so are there
+        totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
+        # It may have failed before and failed again: then the rows that say so are there.
+        if totals.outputs or not block.retry_only:
+            self.writer.then(partial(_commit, run, block, rows, totals))
+        return totals
+
+
+def _commit(run: OpenRun, block: BlockWork, rows: Sequence[Row], totals: Totals) -> None:
+    """Write the part of a block whose outputs are there, and delete what they take the place of."""
     run.lease.check()
     written = {folded(name) for row in rows for name in row.files}  # some targets do not tell A.png from a.png
     outdated = [name for name in block.outdated if folded(name) not in written]
@@ -253,7 +303,6 @@ def _write_block(
         run.store.delete(outdated)
     came = f"{totals.outputs:,} outputs, {totals.failed:,} inputs failed"
     tell(_log, logging.DEBUG, f"{run.store.url}: committed block {block.part.block} as {part}: {came}")
-    return totals
 
 
 def sink_for(job: Job, part: PartName, writer: WriteBehind) -> Sink:

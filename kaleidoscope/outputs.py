@@ -17,12 +17,12 @@ from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
 from kaleidoscope.manifest import OK, Row, others_text, params_text
-from kaleidoscope.read import load, pages_of
+from kaleidoscope.read import Read, load, pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
 from kaleidoscope.sources import Entry
-from kaleidoscope.storage import public
+from kaleidoscope.storage import public, read_url
 from kaleidoscope.targets import Targets
 from kaleidoscope.walk import Outcome, as_failure, walk
 
@@ -113,6 +113,8 @@ class ImageOutputs:
         Takes what is made.
     go_on : callable
         Called before each output; raises if the run was given up.
+    read : callable
+        Returns the bytes at a URL.
     """
 
     job: Job
@@ -120,6 +122,7 @@ class ImageOutputs:
     backend: Cv2Backend
     sink: Sink
     go_on: Callable[[], None]
+    read: Read = read_url
     told: set[str | None] = field(default_factory=set, compare=False)
     #: What was written down last: variants that differ in colour share their targets.
     written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)
@@ -130,7 +133,7 @@ class ImageOutputs:
         outcomes: Iterable[Outcome]
         size, pages = self.entry.size, None
         try:
-            record, picture = load(record, self.backend.counts, max_pixels=job.max_pixels)
+            record, picture = load(record, self.backend.counts, max_pixels=job.max_pixels, read=self.read)
             pages = pages_of(record)
             if size is None and record.source is not None:
                 size = record.source.size

@@ -133,6 +133,27 @@ SETTINGS = {
             _whole,
         ),
         Setting(
+            "write-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of outputs that a task may have on their way to a bucket, at least one output or shard.",
+            _bytes,
+        ),
+        Setting(
+            "reads-at-once",
+            16,
+            "a whole number of at least 1",
+            "How many images a task may fetch from a bucket before it needs them; from disk it reads each in its turn.",
+            _whole,
+        ),
+        Setting(
+            "read-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of images that a task may fetch from a bucket before it needs them, at least one image.",
+            _bytes,
+        ),
+        Setting(
             "object-store",
             "auto",
             "'auto', 'obstore' or 'fsspec'",

@@ -25,6 +25,7 @@ from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_ru
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.estimate import Estimate, ToDo, predict
+from kaleidoscope.flow import Flow
 from kaleidoscope.following import Advance, active_client, follow, process_count, thread_count
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
@@ -262,9 +263,8 @@ class WriteRun(DaskMethodsMixin):
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
-        at_once = settings.value("writes-at-once")
         owner, mark = Owner.here(run_id), work.fingerprint
-        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, at_once)
+        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, Flow.as_set())
         tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
         for place, blocks in enumerate(_grouped(work.blocks, thread_count())):
             key = (f"blocks-{run_id}", place)
