@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ from kaleidoscope.storage import Store
 _LISTED = 1000
 #: Seconds that writing a small file takes: 0.04 ms on a RAM disk, 0.18 ms on a solid-state one.
 _FILE = 1e-4
+#: Requests that open and close a run, and how many more where each object that is read is looked for first.
+_OPENING = {"put": 4, "get": 8, "list": 11}
+_TWICE = {"get": 3, "list": 5}
 #: Times that a task waits for a store, when it begins and when it ends and nothing else is left to do meanwhile.
 _ENDS = 4
 
@@ -128,6 +132,8 @@ class ToDo:
         To do it with.
     from_store : bool
         The inputs, too, are read by requests.
+    reads : int
+        Requests to read an object: s3fs asks for its size first.
     layout : Layout
         How the outputs lie in the target.
     """
@@ -141,6 +147,7 @@ class ToDo:
     threads: int
     processes: int
     from_store: bool
+    reads: int = 1
     layout: Layout = Layout()  # noqa: RUF009 - frozen: nothing can change it
 
 
@@ -159,19 +166,17 @@ def predict(
     objects = written + round(todo.outputs * total("masks") / made)
     if todo.layout.sharded:
         objects = max(min(todo.blocks, written), -(-round(written * size) // todo.layout.most))
-    requests = {} if store.local else _requests_of_target(objects, todo)
-    if todo.from_store:
-        requests["get"] = requests.get("get", 0) + todo.inputs
-        requests["list"] = requests.get("list", 0) + -(-todo.inputs // _LISTED)
+    seconds = _seconds(store, samples, todo, objects, answers)
+    requests = _requests(store, todo, objects, seconds)
     return Estimate(
         store.url,
         todo.inputs,
         todo.outputs,
         todo.skipped,
         round(written * size),
-        _seconds(store, samples, todo, objects, answers),
+        seconds,
         todo.threads,
-        requests,
+        {kind: requests[kind] for kind in ("put", "get", "list") if requests[kind]},
         cost=prices.of_requests(requests),
         cost_a_month=0.0 if store.local else written * size / 1e9 * prices.month,
         cost_from_outside=todo.source_bytes / 1e9 * prices.egress if todo.from_store else 0.0,
@@ -182,8 +187,19 @@ def predict(
     )
 
 
-def _requests_of_target(objects: int, todo: ToDo) -> dict[str, int]:
-    return {"put": objects + todo.blocks + 4}
+def _requests(store: Store, todo: ToDo, objects: int, seconds: float) -> Counter[str]:
+    """Return the requests of a first run: what `docs/writing.md` says each step of it asks a store for."""
+    requests: Counter[str] = Counter()
+    if todo.from_store:
+        requests += Counter(get=todo.inputs * todo.reads, list=-(-todo.inputs // _LISTED))
+    if not store.local and todo.blocks:
+        signs = todo.processes * seconds  # a look at the lease every second, and a sign of life every fifteenth
+        requests += Counter(
+            put=objects + todo.blocks + _OPENING["put"] + int(signs / 15),
+            get=(2 + todo.reads) * todo.blocks + _OPENING["get"] + _TWICE["get"] * (todo.reads - 1) + int(signs),
+            list=2 * (todo.reads - 1) * todo.blocks + _OPENING["list"] + _TWICE["list"] * (todo.reads - 1),
+        )
+    return requests
 
 
 def _seconds(store: Store, samples: Sequence[Sample], todo: ToDo, objects: int, answers: Answers | None) -> float:
@@ -195,7 +211,7 @@ def _seconds(store: Store, samples: Sequence[Sample], todo: ToDo, objects: int, 
     each = (sum(sample.making for sample in samples) - opening) / max(sum(sample.variants for sample in samples), 1)
     packing = sum(sample.packing for sample in samples) / len(samples)
     work = todo.inputs * opening / images + todo.outputs * each + todo.blocks * packing + objects * _FILE * store.local
-    asked = (0 if store.local else objects + todo.blocks) + todo.inputs * todo.from_store
+    asked = (0 if store.local else objects + 4 * todo.blocks) + todo.inputs * todo.reads * todo.from_store
     if answers is not None:
         work += asked * answers.cpu
     rounds = -(-todo.tasks // todo.threads)  # the last tasks may leave threads idle

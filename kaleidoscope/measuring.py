@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import dask
+from dask.delayed import delayed
 
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.job import Job
@@ -29,6 +33,9 @@ _LONG_ENOUGH = 1.0
 _AT_LEAST = 2
 #: Requests one after another, and for each of those that are on their way at once: the first ones open connections.
 _ASKED, _ASKED_AT_ONCE = 6, 8
+
+#: Images of each thread that are made at most, images where each carries its pixels, and tasks that make them.
+_OF_EACH, _CARRIED, _AT_WORK = 64, 32, 64
 
 #: An image, the variants wanted of it (None: all), and its record.
 Wanted = tuple[Entry, Sequence[str] | None, ImageRecord]
@@ -231,7 +238,21 @@ def spread(sizes: Sequence[int | None], count: int) -> list[int]:
     return [evenly[number] for number in sorted(range(count), key=lambda number: number * 0.6180339887 % 1)]
 
 
-def shares(wanted: Sequence[Wanted], count: int) -> Iterator[Sequence[Wanted]]:
-    """Deal images to so many tasks at most."""
-    for first in range(min(count, len(wanted))):
-        yield wanted[first::count]
+def enough(images: int | None, threads: int, *, carried: bool) -> int:
+    """Return how many images are to be measured at most: what was asked for, or fewer where each carries its pixels."""
+    return images or (_CARRIED if carried else _OF_EACH * threads)
+
+
+def sample(job: Job, wanted: Sequence[Wanted], threads: int, *, all_of_them: bool) -> Sequence[Sample]:
+    """Make images on the threads of the active client, or else on those of this process, all of them at work."""
+    count = min(threads, len(wanted), _AT_WORK)
+    making = delayed(partial(measure, job, all_of_them=all_of_them), pure=False)
+    samples: Sequence[Sample] = dask.compute(*(making(wanted[first::count]) for first in range(count)))
+    return samples
+
+
+def ask(store: Store, at_once: int) -> Answers:
+    """Ask a store from where the work will be done."""
+    (answers,) = dask.compute(delayed(partial(answering, store, at_once), pure=False)())
+    found: Answers = answers
+    return found

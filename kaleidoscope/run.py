@@ -71,8 +71,8 @@ class Work:
         What the run's record becomes, by name, in the order of writing; empty if nothing changes.
     blocks : list of BlockWork
         What is left to do.
-    inputs : int
-        Images that are asked for.
+    asked : int
+        Images that outputs are wanted of.
     there : int
         Outputs of them and of this recipe that are there already.
     overwrite : bool
@@ -84,7 +84,7 @@ class Work:
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
     blocks: Sequence[BlockWork] = field(repr=False)
-    inputs: int = 0
+    asked: int = 0
     there: int = 0
     overwrite: bool = False
     litter: Sequence[str] = ()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
-from kaleidoscope.objects import Objects, objects_of
+from kaleidoscope.objects import FsspecObjects, Objects, objects_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -193,6 +193,11 @@ class Store:
     def objects(self) -> Objects:
         """What gets and puts them."""
         return objects_of(self.fs, self.url, self.storage_options)
+
+    @property
+    def requests_to_read(self) -> int:
+        """How many requests reading an object takes: s3fs looks for it first."""
+        return 2 if self.url.startswith(("s3://", "s3a://")) and isinstance(self.objects, FsspecObjects) else 1
 
     def path(self, name: str = "") -> str:
         """Return the full path of a name on the filesystem.

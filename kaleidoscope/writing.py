@@ -7,7 +7,6 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import dask
 from dask._task_spec import List, Task, TaskRef
 from dask.bag import Bag
 from dask.base import DaskMethodsMixin, dont_optimize
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.threaded import get as threaded_get
 
@@ -29,7 +28,7 @@ from kaleidoscope.flow import Flow
 from kaleidoscope.following import Advance, active_client, follow, process_count, thread_count
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
-from kaleidoscope.measuring import answering, measure, shares, spread
+from kaleidoscope.measuring import ask, enough, sample, spread
 from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 
 #: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
 MAX_BLOCKS_PER_TASK = 64
-#: Images of each thread that an estimate makes at most, tasks that do so, and images where each carries its pixels.
-_MEASURED, _AT_WORK, _CARRIED = 64, 64, 32
 #: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
 _TASKS_PER_THREAD = 8
 
@@ -133,16 +130,14 @@ class WriteRun(DaskMethodsMixin):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
         todo = [one for block in planned.work.blocks for one in block.entries]
-        most = _CARRIED if planned.images.carried else _MEASURED * threads
-        few = [todo[place] for place in spread([entry.size for entry, _ in todo], images or most)]
+        most = enough(images, threads, carried=bool(planned.images.carried))
+        few = [todo[place] for place in spread([entry.size for entry, _ in todo], most)]
         records = self._records([entry for entry, _ in few], planned.images)
-        dealt = shares([(*one, record) for one, record in zip(few, records, strict=True)], min(threads, _AT_WORK))
-        making = partial(measure, job, all_of_them=images is not None)
-        found = dask.compute(*(delayed(making, pure=False)(share) for share in dealt))
+        wanted = [(*one, record) for one, record in zip(few, records, strict=True)]
+        found = sample(job, wanted, threads, all_of_them=images is not None)
         processes = process_count()
-        if probe:
-            at_once = settings.value("writes-at-once") * max(threads // processes, 1)
-            (answers,) = dask.compute(delayed(partial(answering, self.store, at_once), pure=False)())
+        at_once = settings.value("writes-at-once") * max(threads // processes, 1)
+        answers = ask(self.store, at_once) if probe else None
         work = ToDo(
             inputs=len(todo),
             outputs=planned.outputs,
@@ -153,10 +148,11 @@ class WriteRun(DaskMethodsMixin):
             threads=threads,
             processes=processes,
             from_store=any("://" in entry.url for entry, _ in few),
+            reads=self.store.requests_to_read,
             layout=job.layout,
         )
         given = prices if isinstance(prices, Prices) else Prices.read(prices)
-        return predict(self.store, found, work, given, answers if probe else None)
+        return predict(self.store, found, work, given, answers)
 
     def _records(self, entries: Sequence[Entry], images: _Images) -> list[ImageRecord]:
         """Return the records of some images; those that lie at no URL are asked of the bag."""
@@ -274,7 +270,7 @@ class WriteRun(DaskMethodsMixin):
             tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *(TaskRef(need) for need in needs))
         block_keys = [key for key in tasks if key != opened]
         tasks[report] = Task(
-            report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), work.inputs, work.there
+            report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), work.asked, work.there
         )
         graph = self._graph(report, tasks, below=bool(images.carried))
         return _Planned(run_id, work, graph, report, block_keys, outputs, images)
