@@ -229,13 +229,13 @@ def spread(sizes: Sequence[int | None], count: int) -> list[int]:
     Examples
     --------
     >>> spread([50, 10, 30, 20, 60, 40], 3)
-    [1, 2, 4]
+    [2, 1, 4]
     """
     order = sorted(range(len(sizes)), key=lambda place: (sizes[place] or 0, place))
     count = min(count, len(order))
     evenly = [order[round(number * (len(order) - 1) / max(count - 1, 1))] for number in range(count)]
     # Steps of the golden ratio never leave a large gap (Knuth, The Art of Computer Programming 3, 6.4).
-    return [evenly[number] for number in sorted(range(count), key=lambda number: number * 0.6180339887 % 1)]
+    return [evenly[number] for number in sorted(range(count), key=lambda number: (number * 0.6180339887 + 0.5) % 1)]
 
 
 def enough(images: int | None, threads: int, *, carried: bool) -> int:

@@ -51,6 +51,7 @@ class TestValues:
             "object-store": "auto",
             "store-tries": 8,
             "lease-expires-after": 120.0,
+            "prices": None,
             "progress": None,
         }
 
@@ -69,6 +70,8 @@ class TestValues:
             ("read-bytes", "1 kB", 1000),
             ("object-store", "fsspec", "fsspec"),
             ("store-tries", 1, 1),
+            ("prices", "mine.toml", "mine.toml"),
+            ("prices", None, None),
             ("progress", False, False),
             ("progress", None, None),
         ],
@@ -109,6 +112,8 @@ class TestValues:
             ("lease-expires-after", float("nan")),
             ("lease-expires-after", None),
             ("lease-expires-after", False),
+            ("prices", 5),
+            ("prices", ""),
             ("progress", "yes"),
             ("progress", 1),
         ],

@@ -1,7 +1,7 @@
 """A way to a server as ``far_away.py`` is one, which counts the requests that pass by kind.
 
-``python counted.py SECONDS PORT`` prints the port that it listens on; whenever it gets ``SIGUSR1``, it prints as JSON what
-passed since the last time: ``put``, ``get`` (``HEAD``, too), ``list``, and what costs nothing.
+``python counted.py SECONDS PORT`` prints the port that it listens on; whenever it gets ``SIGUSR1``, it prints as JSON
+what passed since the last time: ``put``, ``get`` (``HEAD``, too), ``list``, and what costs nothing.
 """
 
 from __future__ import annotations

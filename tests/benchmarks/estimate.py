@@ -4,11 +4,11 @@
 
     python tests/benchmarks/estimate.py --rounds 5 --markdown estimate.md --json estimate.json
 
-Jobs A and B of ``compare.py``, each in a process of its own that estimates it and then does it: on threads, on a cluster
-of a process for each core, and from ``s3://`` to ``s3://`` (``rclone serve s3`` on this machine, behind a process that
-counts requests and passes each on at once or ``--latency`` later; server and that process share the cores, which no estimate
-can know). Figures are predicted ÷ actual, medians over the rounds, and for seconds the range. ``--clock cpu`` compares the
-processor's time instead, on threads only: for a machine that is busy.
+Jobs A and B of ``compare.py``, each in a process of its own that estimates it and then does it: on threads, on a
+cluster of a process for each core, and from ``s3://`` to ``s3://`` (``rclone serve s3`` on this machine, behind a
+process that counts requests and passes each on at once or ``--latency`` later; server and that process share the
+cores, which no estimate can know). Figures are predicted ÷ actual, medians over the rounds, and for seconds the range.
+``--clock cpu`` compares the processor's time instead, on threads only: for a machine that is busy.
 """
 
 from __future__ import annotations

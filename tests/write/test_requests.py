@@ -27,7 +27,6 @@ def counting(options):
             asked = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
             kind = "list" if self.command == "GET" and {"list-type", "prefix"} & set(asked) else self.command.lower()
             counts[kind] += 1
-            seen.append((self.command, self.path))
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             there = HTTPConnection(server.hostname, server.port)
             there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -47,12 +46,11 @@ def counting(options):
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = pass_on
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = pass_on  # noqa: N815 - as http.server calls them
 
         def log_message(self, *_):
             pass
 
-    seen = counts.seen = []
     way = ThreadingHTTPServer(("127.0.0.1", 0), Way)
     way.daemon_threads = True
     thread = threading.Thread(target=way.serve_forever)
@@ -65,25 +63,33 @@ def counting(options):
         way.server_close()
 
 
-@pytest.mark.parametrize("library", ["obstore", "fsspec"])
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
-def test_of_a_run(s3, photos, library, layout):
+@pytest.mark.parametrize("library", ["obstore", "fsspec"])
+def test_they_are_what_the_estimate_said(s3, photos, library, layout):
+    """``PUT`` exactly; of the others, two for each second that a run may take longer than it was thought to."""
+    name = f"requests-{library}-{layout}"
+    ks.augment(photos, ops.HorizontalFlip(), seed=7).write(f"s3://photos/{name}", storage_options=s3).compute()
     with dask.config.set({"kaleidoscope.object-store": library}), counting(s3) as (options, counts):
-        name = f"{library}-{layout}"
-        local = ks.augment(photos, ops.HorizontalFlip(), seed=7)
-        local.write(f"s3://photos/{name}", storage_options=s3).compute()
-        counts.clear()
-        counts.seen.clear()
         dataset = ks.read_images(f"s3://photos/{name}/", storage_options=options)
+        listing = counts.pop("list")
         views = ks.augment(dataset, [ops.HorizontalFlip(), ops.GaussNoise()], seed=7)
-        print("\nlisting", dict(counts))
-        counts.clear()
-        counts.seen.clear()
         said = views.estimate(f"s3://out/{name}", layout=layout, images=2)
-        print("estimate", dict(counts), said.requests)
         counts.clear()
-        counts.seen.clear()
         report = views.write(f"s3://out/{name}", layout=layout).compute()
-        print("run", dict(counts), report.outputs)
-        for one in counts.seen:
-            print(one)
+    assert report.outputs == 48
+    assert said.requests["put"] == counts["put"]
+    late = 2 * int(report.seconds + 1)
+    assert abs(said.requests["get"] - counts["get"] - counts["head"]) <= late
+    assert abs(said.requests["list"] - counts["list"] - listing) <= 2
+
+
+def test_a_probe_asks_by_single_requests(s3, photos):
+    views = ks.augment(photos, ops.HorizontalFlip(), seed=7)
+    with counting(s3) as (options, counts), dask.config.set({"kaleidoscope.writes-at-once": 2}):
+        views.estimate("s3://out/probe", storage_options=options, images=1)
+        usual = counts.total()
+        counts.clear()
+        said = views.estimate("s3://out/probe", storage_options=options, images=1, probe=True)
+    threads = said.threads
+    assert counts.total() - usual == 6 + (1 + 8) * 2 * threads
+    assert 0 < said.latency < 5
