@@ -50,13 +50,12 @@ class Sample:
     images, variants : int
         That were made.
     making : float
-        Seconds for all of it but what follows: decoding, the ops, the encoding, the rows.
+        Seconds for decoding, the ops, the encoding, the rows; also for reading files of this machine, but not for
+        reading from a store, which a write does ahead.
     packing : float
         Seconds for the manifest part of a block.
     opening : float
         Seconds of `making` that the images took whatever the number of their variants; 0 where all of them were made.
-    reading : float
-        Seconds that reading the images from a store took; from this machine it is part of `making`.
     bytes, failed, masks : int
         Of their outputs, how many there are not, and masks beside them.
     """
@@ -66,7 +65,6 @@ class Sample:
     making: float
     packing: float
     opening: float
-    reading: float
     bytes: int
     failed: int
     masks: int
@@ -83,7 +81,7 @@ class Answers:
     each : float
         Seconds that a request takes of a process that has as many on their way as it may.
     cpu : float
-        Seconds of the processor that the asking process takes for one.
+        Seconds of the processor that the asking process takes for a request.
     """
 
     latency: float
@@ -192,7 +190,6 @@ def measure(job: Job, share: Sequence[Wanted], *, all_of_them: bool) -> Sample:
         making=made.all,
         packing=packing,
         opening=made.opening(images),
-        reading=made.reader.seconds,
         bytes=sum(good),
         failed=len(made.rows) - len(good),
         masks=masks,
@@ -208,8 +205,9 @@ def answering(store: Store, at_once: int) -> Answers:
         some = [next(names) for _ in range(at_once * _ASKED_AT_ONCE)]
         cpu, began = time.process_time(), time.perf_counter()
         _ask(store, pool, some)
-        each, cpu = (time.perf_counter() - began) / len(some), (time.process_time() - cpu) / len(some)
-    return Answers(statistics.median(times[1:]), each, cpu)
+        each, cpu = time.perf_counter() - began, time.process_time() - cpu
+    requests = store.requests_to_read
+    return Answers(statistics.median(times[1:]) / requests, each / len(some) / requests, cpu / len(some) / requests)
 
 
 def _seconds(store: Store, name: str) -> float:

@@ -158,8 +158,8 @@ class TestPrediction:
     """From a few images to all of them."""
 
     SAMPLES = (
-        Sample(images=1, variants=10, making=1.0, packing=0.1, opening=0, reading=9, bytes=1000, failed=0, masks=0),
-        Sample(images=1, variants=10, making=3.0, packing=0.3, opening=0, reading=9, bytes=3000, failed=0, masks=0),
+        Sample(images=1, variants=10, making=1.0, packing=0.1, opening=0, bytes=1000, failed=0, masks=0),
+        Sample(images=1, variants=10, making=3.0, packing=0.3, opening=0, bytes=3000, failed=0, masks=0),
     )
     TODO = ToDo(
         inputs=100,

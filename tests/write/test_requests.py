@@ -83,13 +83,15 @@ def test_they_are_what_the_estimate_said(s3, photos, library, layout):
     assert abs(said.requests["list"] - counts["list"] - listing) <= 2
 
 
-def test_a_probe_asks_by_single_requests(s3, photos):
+@pytest.mark.parametrize(("library", "each"), [("obstore", 1), ("fsspec", 2)])
+def test_a_probe_knows_how_many_requests_it_asks_by(s3, photos, library, each):
     views = ks.augment(photos, ops.HorizontalFlip(), seed=7)
-    with counting(s3) as (options, counts), dask.config.set({"kaleidoscope.writes-at-once": 2}):
+    settings = {"kaleidoscope.writes-at-once": 2, "kaleidoscope.object-store": library}
+    with counting(s3) as (options, counts), dask.config.set(settings):
         views.estimate("s3://out/probe", storage_options=options, images=1)
         usual = counts.total()
         counts.clear()
         said = views.estimate("s3://out/probe", storage_options=options, images=1, probe=True)
     threads = said.threads
-    assert counts.total() - usual == 6 + (1 + 8) * 2 * threads
+    assert counts.total() - usual == each * (6 + (1 + 8) * 2 * threads)
     assert 0 < said.latency < 5
