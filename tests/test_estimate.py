@@ -90,30 +90,14 @@ def test_of_many_variants_some_are_made_and_what_an_image_takes_is_told_from_wha
     assert said.seconds > 0
 
 
-def test_a_process_is_warm_before_the_clock_runs(photos, tmp_path):
-    """What a process loads with its first image is no part of what images take."""
-    code = f"""
-import sys
-import kaleidoscope as ks
-from kaleidoscope import measuring, ops
-usual, seen = measuring.time.perf_counter, []
-def looked():
-    seen.append("pyarrow" in sys.modules)
-    return usual()
-class Clock:
-    perf_counter = staticmethod(looked)
-made = measuring._Measuring.make
-def make(self, one):
-    measuring.time = Clock if seen or "pyarrow" in sys.modules else measuring.time
-    return made(self, one)
-measuring._Measuring.make = make
-ks.augment({str(photos)!r}, [ops.HorizontalFlip()]).write({str(tmp_path / "out")!r}).estimate(images=1)
-print(len(seen), all(seen))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    count, warm = done.stdout.split()
-    assert int(count) > 0
-    assert warm == "True"
+def test_all_that_is_measured_was_done_once_before(photos, tmp_path, monkeypatch):
+    """What a process loads and makes with its first image and its first manifest part is no part of later ones."""
+    done, make, pack = [], measuring._Measuring.make, measuring.to_parquet
+    monkeypatch.setattr(measuring._Measuring, "make", lambda self, one: (done.append(one[0].key), make(self, one))[1])
+    monkeypatch.setattr(measuring, "to_parquet", lambda *given: (done.append("part"), pack(*given))[1])
+    assert ks.augment(photos, SIX[:1]).write(tmp_path / "out").estimate(images=1).measured == 1
+    first = done[0]
+    assert done == [first, "part", first, "part"]
 
 
 def test_measuring_ends_when_it_has_seen_enough(photos, tmp_path, monkeypatch):

@@ -65,13 +65,13 @@ def test_an_image_of_which_a_part_failed_and_that_changed_is_made_again_as_a_who
     tmp_path, make_photos, pixels, rows, layout
 ):
     folder = make_photos(tmp_path / "in", 3)
-    cv2.imwrite(str(folder / "deep.png"), pixels(5, dtype="uint16"))
-    recipe = [ops.Branch(deep=ops.HorizontalFlip(), flat=ops.FromFloat("uint8"))]
-    first = write(folder, tmp_path / "out", recipe, layout=layout).compute()
-    partly = ks.Report.read(tmp_path / "out").errors["key"].unique().tolist()
-    assert first.failed == len(partly) > 0
-    cv2.imwrite(str(folder / "deep.png"), pixels(6, dtype="uint16"))
-    write(folder, tmp_path / "out", recipe, layout=layout, only_failed=True).compute()
+    cv2.imwrite(str(folder / "small.png"), pixels(5, (20, 30, 3)))
+    recipe = ops.Branch(whole=ops.HorizontalFlip(), part=ops.CenterCrop(40, 40))
+    assert write(folder, tmp_path / "out", recipe, layout=layout).compute().failed == 1
+    cv2.imwrite(str(folder / "small.png"), pixels(6, (20, 30, 3)))
+    again = write(folder, tmp_path / "out", recipe, layout=layout, only_failed=True).compute()
+    assert (again.inputs, again.failed) == (1, 1)
+    assert again.outputs == (1 if layout == "files" else 7), "of a shard with outputs of the old image all is made anew"
     write(folder, tmp_path / "clean", recipe, layout=layout).compute()
     assert ks.Report.read(tmp_path / "out").verify(checksums=True).ok
     same = ["key", "variant", "output", "status", "bytes", "checksum"]

@@ -169,9 +169,11 @@ def test_an_output_that_cannot_be_made_again_stays_failed(photos, tmp_path, make
     folder = make_photos(tmp_path / "in", 3)
     write(folder, tmp_path / "out").compute()
     (folder / "001.jpg").unlink()
-    gone = min((tmp_path / "out").glob("001__*.png"))
-    gone.unlink()
+    wrong = min((tmp_path / "out").glob("001__*.png"))
+    wrong.write_bytes(b"half of it")
     assert read(tmp_path / "out").verify().repair() == 1
+    assert not wrong.exists(), "nobody shall read it"
+    assert read(tmp_path / "out").verify().ok
     assert write(folder, tmp_path / "out").compute().outputs == 0
     report = read(tmp_path / "out")
     assert (report.outputs, report.failed) == (11, 1)
