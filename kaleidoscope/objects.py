@@ -34,11 +34,13 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 #: What trying again does not change.
 _FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, KaleidoscopeError)
 #: Modules whose errors are those of a connection.
-_OF_CONNECTIONS = ("aiohttp", "aiobotocore", "botocore", "urllib3", "fsspec", "obstore")
+_OF_CONNECTIONS = ("aiohttp", "aiobotocore", "botocore", "urllib3", "http", "fsspec", "obstore")
 #: Answers of a server that are final: what the client did wrong, but for time-outs and haste.
 _CLIENT_ERROR = re.compile(r"status code: (?!408|425|429)4\d\d|\bHTTP status client error \((?!408|425|429)4\d\d")
 #: Answers that say that nothing was done. s3fs makes ``EBUSY`` of them.
 _BUSY = re.compile(r"status code: (429|503)\b")
+#: Of s3fs, at once: 10 by default, which one task's reads and writes exceed. They are opened as they are needed.
+_CONNECTIONS = 128
 #: Options of s3fs that obstore has, too; with any other one s3fs does the work.
 _KNOWN = {"key", "secret", "token", "profile", "endpoint_url", "client_kwargs", "anon", "requester_pays", "use_ssl"}
 _KNOWN_INSIDE = {"endpoint_url", "region_name"}
@@ -101,7 +103,8 @@ def objects_of(fs: AbstractFileSystem, url: str, options: Mapping[str, Any]) -> 
 
 def _objects_of(fs: AbstractFileSystem, url: str, options: Mapping[str, Any], wanted: str) -> Objects:
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    usual = FsspecObjects(fs, 1 if protocol in {"file", "local"} else None)
+    tries = 1 if protocol in {"file", "local"} else None
+    usual = FsspecObjects(_trying_once(fs) if protocol in {"s3", "s3a"} else fs, tries)
     if wanted == "fsspec" or not url.startswith(("s3://", "s3a://")) or not _understood(options):
         return usual
     if find_spec("obstore") is None:
@@ -111,6 +114,18 @@ def _objects_of(fs: AbstractFileSystem, url: str, options: Mapping[str, Any], wa
             )
         return usual
     return ObstoreObjects(options, usual)
+
+
+def _trying_once(fs: AbstractFileSystem) -> AbstractFileSystem:
+    """Return an s3fs of our own that leaves trying again to `retried`: its tries and botocore's would multiply ours.
+
+    fsspec hands out one instance to all who ask with the same options; whoever shares that one keeps its retries.
+    """
+    once = {"retries": {"total_max_attempts": 1}, "max_pool_connections": _CONNECTIONS}
+    options = {**fs.storage_options, "config_kwargs": {**once, **(fs.storage_options.get("config_kwargs") or {})}}
+    own = type(fs)(*fs.storage_args, **options, skip_instance_cache=True)
+    own.retries = 1
+    return own
 
 
 def _understood(options: Mapping[str, Any]) -> bool:

@@ -91,6 +91,12 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
+def _text(given: Any) -> str:
+    if not isinstance(given, str) or not given:
+        raise TypeError(given)
+    return given
+
+
 def _yes_or_no(given: Any) -> bool:
     if not isinstance(given, bool):
         raise TypeError(given)
@@ -127,6 +133,27 @@ SETTINGS = {
             _whole,
         ),
         Setting(
+            "write-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of outputs that a task may have on their way to a bucket, at least one output or shard.",
+            _bytes,
+        ),
+        Setting(
+            "reads-at-once",
+            16,
+            "a whole number of at least 1",
+            "How many images a task may fetch from a bucket before it needs them; from disk it reads each in its turn.",
+            _whole,
+        ),
+        Setting(
+            "read-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of images that a task may fetch from a bucket before it needs them, at least one image.",
+            _bytes,
+        ),
+        Setting(
             "object-store",
             "auto",
             "'auto', 'obstore' or 'fsspec'",
@@ -149,6 +176,14 @@ SETTINGS = {
             "How long a run may give no sign of life before another one may take its target over. Raise it if a single "
             "output may take longer to make.",
             _seconds,
+        ),
+        Setting(
+            "prices",
+            None,
+            "the path of a table such as `kaleidoscope/prices.toml`, or null",
+            "The prices of an object store that `estimate` reckons with. `null`: those in the package, of the day that "
+            "the estimate names.",
+            _or_none(_text),
         ),
         Setting(
             "progress",

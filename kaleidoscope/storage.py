@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
-from kaleidoscope.objects import Objects, objects_of
+from kaleidoscope.objects import FsspecObjects, Objects, objects_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -143,6 +143,14 @@ def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> byte
         return objects_of(fs, url, storage_options or {}).get(path)
 
 
+class Found(NamedTuple):
+    """An object as a listing shows it: its name in the store, size in bytes, and when it was written, where known."""
+
+    name: str
+    size: int
+    written: float | None
+
+
 class Store:
     """A folder or bucket that a run writes to, by names relative to its URL.
 
@@ -185,6 +193,11 @@ class Store:
     def objects(self) -> Objects:
         """What gets and puts them."""
         return objects_of(self.fs, self.url, self.storage_options)
+
+    @property
+    def requests_to_read(self) -> int:
+        """How many requests reading an object takes: s3fs looks for it first."""
+        return 2 if self.url.startswith(("s3://", "s3a://")) and isinstance(self.objects, FsspecObjects) else 1
 
     def path(self, name: str = "") -> str:
         """Return the full path of a name on the filesystem.
@@ -274,6 +287,15 @@ class Store:
         with store_errors(f"list {self.url}"):
             return [str(name).removeprefix(base) for name in self.fs.find(self.path(""), refresh=True)]
 
+    def look(self, folder: str = "") -> Iterator[Found]:
+        """Yield all objects under a folder, those in folders of it too, by one listing: no request for each."""
+        base = self.path("").rstrip("/") + "/"
+        with store_errors(f"list {self.url}/{folder}"):
+            found = self.fs.find(self.path(folder), detail=True, refresh=True)
+        for path, info in found.items():
+            if not str(path).endswith("/"):  # an empty object that some tools make for a folder
+                yield Found(str(path).removeprefix(base), int(info["size"] or 0), _written(info))
+
     def list(self, folder: str) -> list[str]:
         """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
         with store_errors(f"list {self.url}/{folder}"):
@@ -343,6 +365,13 @@ class Store:
                 os.unlink(path)  # noqa: PTH108
             raise
         return path
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """Return when an object was written, as seconds since 1970: each of fsspec's filesystems has its own word."""
+    when = next((info[name] for name in ("mtime", "LastModified", "updated", "created") if info.get(name)), None)
+    stamp = getattr(when, "timestamp", None)
+    return float(when) if isinstance(when, int | float) else float(stamp()) if callable(stamp) else None
 
 
 def _write_new(path: str, data: Buffer) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,32 @@ def shards_in(store: Store) -> list[ShardName]:
     """Return the shards that lie in a target, whether a part has their rows or not."""
     found = map(ShardName.parse, store.list(""))
     return sorted(shard for shard in found if shard is not None)
+
+
+@dataclass(frozen=True)
+class ShardsThere:
+    """The shards that lie in a target, by block, and those of them that no row tells of."""
+
+    by_block: Mapping[int, Sequence[ShardName]]
+    litter: list[str]
+
+    @classmethod
+    def of(cls, store: Store, state: TargetState, *, sharded: bool) -> ShardsThere:
+        """List them; those of a run that was stopped before it committed are litter by their names."""
+        by_block: dict[int, list[ShardName]] = defaultdict(list)
+        litter = []
+        if sharded and state.record is not None:
+            counting = {(part.block, part.serial) for parts in state.parts.values() for part in parts}
+            for shard in shards_in(store):
+                if (shard.block, shard.serial) in counting:
+                    by_block[shard.block].append(shard)
+                else:
+                    litter.append(str(shard))
+        return cls(by_block, litter)
+
+    def check(self, block: int, known: Collection[str]) -> None:
+        """Tell what no row of a block tells of: another attempt at it, in which other images failed, has left it."""
+        self.litter.extend(name for shard in self.by_block.get(block, ()) if (name := str(shard)) not in known)
 
 
 def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:

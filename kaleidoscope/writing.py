@@ -13,7 +13,7 @@ import dask
 from dask._task_spec import List, Task, TaskRef
 from dask.bag import Bag
 from dask.base import DaskMethodsMixin, dont_optimize
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.threaded import get as threaded_get
 
@@ -22,19 +22,22 @@ from kaleidoscope.augmentation import Augmentation
 from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, record_of, write_blocks
 from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
-from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, predict, spread
-from kaleidoscope.following import Advance, active_client, follow, thread_count
+from kaleidoscope.estimate import Estimate, ToDo, predict
+from kaleidoscope.flow import Flow
+from kaleidoscope.following import Advance, active_client, follow, process_count, thread_count
 from kaleidoscope.identify import Identify
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.measuring import ask, enough, sample, spread
 from kaleidoscope.preflight import Need, before_sending
+from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.relay_graph import Layers, Relay, in_flight
 from kaleidoscope.report import Report
 from kaleidoscope.run import BlockWork, Work, plan_work
 from kaleidoscope.sinks import check_names
-from kaleidoscope.sources import Entry, Listing
+from kaleidoscope.sources import Entry, Listing, Url
 from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, fingerprint
 from kaleidoscope.targets import Labels
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
 
 #: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
 MAX_BLOCKS_PER_TASK = 64
-#: Images that an estimate makes at most.
-_MEASURED = 32
 #: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
 _TASKS_PER_THREAD = 8
 
@@ -97,12 +98,16 @@ class WriteRun(DaskMethodsMixin):
         *,
         storage_options: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        only_failed: bool = False,
     ) -> None:
+        if overwrite and only_failed:
+            raise RecipeError("overwrite=True deletes what has failed with all else: drop it, or only_failed=True")
         options = augmentation.storage_options if storage_options is None else storage_options
         self.store = Store(url, options)
         self.source = source
         self.augmentation = augmentation
         self.overwrite = overwrite
+        self.only_failed = only_failed
         # The graph is made later, when the caller's `with dask.annotate(...)` may be over.
         self._annotations = dict(dask.get_annotations())
         self._plan: _Planned | None = None
@@ -121,32 +126,37 @@ class WriteRun(DaskMethodsMixin):
         """How many outputs computing it now would write; 0 once everything is there."""
         return self._planned().outputs
 
-    def estimate(self, *, images: int | None = None, probe: bool = False, prices: Prices | None = None) -> Estimate:
+    def estimate(
+        self, *, images: int | None = None, probe: bool = False, prices: Prices | Url | None = None
+    ) -> Estimate:
         """Return what computing it now would come to; see `AugmentedBag.estimate`."""
         if images is not None and (type(images) is not int or images < 1):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
         todo = [one for block in planned.work.blocks for one in block.entries]
-        few = spread(todo, [entry.size for entry, _ in todo], images or min(max(4, 2 * threads), _MEASURED))
+        most = enough(images, threads, carried=bool(planned.images.carried))
+        few = [todo[place] for place in spread([entry.size for entry, _ in todo], most)]
         records = self._records([entry for entry, _ in few], planned.images)
-        measured = [
-            partial(measure, job, entry, wanted, record) for (entry, wanted), record in zip(few, records, strict=True)
-        ]
-        tasks = [delayed(one, pure=False)() for one in measured]
-        if probe:
-            tasks.append(delayed(partial(answering, self.store), pure=False)())
-        found = dask.compute(*tasks)
+        wanted = [(*one, record) for one, record in zip(few, records, strict=True)]
+        found = sample(job, wanted, threads, all_of_them=images is not None)
+        processes = process_count()
+        at_once = settings.value("writes-at-once") * max(threads // processes, 1)
+        answers = ask(self.store, at_once) if probe else None
         work = ToDo(
             inputs=len(todo),
             outputs=planned.outputs,
             skipped=planned.work.there,
             blocks=len(planned.work.blocks),
+            tasks=len(planned.blocks),
+            source_bytes=sum(entry.size or 0 for entry, _ in todo),
             threads=threads,
+            processes=processes,
             from_store=any("://" in entry.url for entry, _ in few),
-            writes_at_once=settings.value("writes-at-once"),
+            reads=self.store.requests_to_read,
             layout=job.layout,
         )
-        return predict(self.store, found[: len(few)], work, found[-1] if probe else None, prices)
+        given = prices if isinstance(prices, Prices) else Prices.read(prices)
+        return predict(self.store, found, work, given, answers)
 
     def _records(self, entries: Sequence[Entry], images: _Images) -> list[ImageRecord]:
         """Return the records of some images; those that lie at no URL are asked of the bag."""
@@ -251,18 +261,17 @@ class WriteRun(DaskMethodsMixin):
     def _make_plan(self) -> _Planned:
         job, store = self.augmentation.job, self.store
         images = self._images()
-        work = plan_work(store, job, images.entries, overwrite=self.overwrite)
+        work = plan_work(store, job, images.entries, overwrite=self.overwrite, only_failed=self.only_failed)
         run_id = uuid.uuid4().hex
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
-        at_once = settings.value("writes-at-once")
         owner, mark = Owner.here(run_id), work.fingerprint
-        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, at_once)
+        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, Flow.as_set())
         opened, report = f"open-{run_id}", f"write-{run_id}"
         layers, block_keys = self._tasks(work.blocks, images, run_id, opened)
         plain = layers.setdefault((0, ()), {})
         plain[opened] = Task(opened, open_run, order)
         done = List(*map(TaskRef, block_keys))
-        plain[report] = Task(report, _report, TaskRef(opened), done, len(images.entries), work.there)
+        plain[report] = Task(report, _report, TaskRef(opened), done, work.asked, work.there)
         graph = self._graph(report, layers, below=bool(images.carried))
         return _Planned(run_id, work, graph, report, block_keys, outputs, images)
 

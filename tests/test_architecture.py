@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
-    ("errors", "settings"),
+    ("errors", "settings", "flow"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
-    ("ops", "codecs", "objects", "storage", "write_behind", "log"),
+    ("ops", "codecs", "objects", "storage", "read_ahead", "write_behind", "log"),
     ("tree",),
     ("recipe", "recipe_files", "plan", "sources", "weights", "labels", "read", "outcome"),
     ("backends",),
@@ -45,8 +45,8 @@ RANKS = [
         "identify",
         "whereabouts",
     ),
-    ("display", "estimate"),
-    ("optimize", "tables", "report", "following", "preflight", "writing", "bag", "augmented", "replay"),
+    ("display", "prices", "measuring", "estimate"),
+    ("optimize", "tables", "verify", "report", "following", "preflight", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "catalogue", "cli", "service"),
 ]

@@ -133,6 +133,16 @@ def test_wrong_credentials_fail_at_once_and_say_what_they_would_have_to_allow(s3
             store.write("a", b"1")
 
 
+def test_s3fs_of_others_keeps_its_retries(s3):
+    with dask.config.set({"kaleidoscope.object-store": "fsspec"}):
+        store = Store("s3://out/x", {**s3, "config_kwargs": {"user_agent_extra": "mine"}})
+        others, ours = store.fs, store.objects.fs
+    assert (others.retries, others.config_kwargs) == (s3fs.S3FileSystem.retries, {"user_agent_extra": "mine"})
+    assert ours.config_kwargs["user_agent_extra"] == "mine"
+    assert others is not ours
+    assert s3fs.S3FileSystem(**ours.storage_options) is not ours, "nobody else is handed it"
+
+
 def test_options_that_obstore_does_not_know_are_left_to_s3fs(s3):
     store = Store("s3://out/x", {**s3, "config_kwargs": {"max_pool_connections": 5}})
     assert not isinstance(store.objects, ObstoreObjects)
@@ -308,19 +318,19 @@ async def _chunks(reader):
             return whole
 
 
-def test_over_connections_that_break_what_is_created_is_asked_for_once(monkeypatch):
+def test_over_connections_that_break_what_is_created_is_asked_for_once(library, monkeypatch):
+    """And all else as often as it is set: what tries of its own a library has are off."""
+    each = 1 if library == "obstore" else 2  # aiohttp asks once more where a connection breaks, and nothing stops it
     monkeypatch.setattr(objects.time, "sleep", lambda _: None)
-    with (
-        Way(0, reset=1.0) as way,
-        dask.config.set({"kaleidoscope.object-store": "obstore", "kaleidoscope.store-tries": 3}),
-    ):
+    with Way(0, reset=1.0) as way, dask.config.set({"kaleidoscope.store-tries": 3}):
         options = {"key": "kaleidoscope", "secret": "of-nobody-at-all", "endpoint_url": f"http://127.0.0.1:{way.port}"}
         store = Store("s3://out/broken", options)
-        for call, requests in ((store.create, 1), (store.write, 3)):
+        reads = lambda name, _: store.read(name)  # noqa: E731
+        for call, requests in ((store.create, 1), (store.write, 3), (reads, 3)):
             way.done["reset"] = 0
             with pytest.raises(StoreError):
                 call("a", b"1")
-            assert way.done["reset"] == requests
+            assert way.done["reset"] == each * requests
         busy = Store("s3://out/busy", options)
         way.shares = (1.0, 0.0, 0.0)
         with pytest.raises(StoreError):
