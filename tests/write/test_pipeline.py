@@ -234,7 +234,7 @@ def test_a_task_holds_as_much_for_ten_times_as_many_images(target, traffic, pixe
 
 
 @pytest.mark.slow
-def test_a_worker_holds_as_much_for_ten_times_as_many_images(s3, make_photos, tmp_path):
+def test_a_worker_holds_as_much_for_ten_times_as_many_images(s3, make_photos, augmented, tmp_path):
     """The most that the process of a worker ever held, from a bucket to a bucket; of a worker of its own each."""
     photos, peak = make_photos(tmp_path / "photos", 2000, shape=(256, 256, 3)), {}
     for count in (200, 2000):
@@ -242,11 +242,13 @@ def test_a_worker_holds_as_much_for_ten_times_as_many_images(s3, make_photos, tm
         with ThreadPoolExecutor(8) as pool:
             some = sorted(photos.iterdir())[:count]
             list(pool.map(lambda photo, source=source: source.write(photo.name, photo.read_bytes()), some))
-        views = ks.augment(ks.read_images(source.url, storage_options=s3), [ops.HorizontalFlip(), ops.GaussianBlur()])
-        with ks.cluster.local(workers=1, threads_per_worker=2, dashboard=False) as cluster, cluster.get_client() as client:
-            assert views.write(f"s3://out/flat-{count}", storage_options=s3).compute().outputs == 4 * count
+        views = augmented(ks.read_images(source.url, storage_options=s3), 3)
+        with (
+            ks.cluster.local(workers=1, threads_per_worker=2, dashboard=False) as cluster,
+            cluster.get_client() as client,
+        ):
+            assert views.write(f"s3://out/flat-{count}", storage_options=s3).compute().outputs == 8 * count
             [peak[count]] = client.run(most_held).values()
-    print(peak)
     assert peak[2000] < 1.1 * peak[200], peak
 
 
