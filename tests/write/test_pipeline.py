@@ -216,15 +216,16 @@ def opened(run):
 
 def test_a_task_holds_as_much_for_ten_times_as_many_images(target, traffic, pixels, tmp_path):
     """The store is slow, so that as much waits as may; an image is known by its URL, which is little."""
-    photo = cv2.imencode(".jpg", pixels(1, (768, 768, 3)))[1].tobytes()
-    traffic.takes, most = 0.01, {}
+    photo = cv2.imencode(".jpg", pixels(1, (1024, 1024, 3)))[1].tobytes()
+    traffic.takes, most = 0.03, {}
     for count in (4, 10, 100):  # the first one loads and makes what is kept
         folder = tmp_path / str(count)
         folder.mkdir()
         for number in range(count):
             (folder / f"{number:03d}.jpg").write_bytes(photo)
         place = Store(f"{target.url}/{count}", target.storage_options)
-        run, [packed] = opened(written(ks.augment(folder, [ops.HorizontalFlip()]), place))
+        with dask.config.set({"kaleidoscope.writes-at-once": 4}):
+            run, [packed] = opened(written(ks.augment(folder, [ops.HorizontalFlip()]), place))
         tracemalloc.start()
         assert write_blocks(run, packed).outputs == 2 * count
         most[count] = tracemalloc.get_traced_memory()[1]
