@@ -302,25 +302,27 @@ def commit_behind(
 ) -> Totals:
     """Let a block count once what the writer was given is there; return what it came to."""
     totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), counts)
-    # It may have failed before and failed again: then the rows that say so are there.
-    if totals.outputs or not block.retry_only:
-        writer.then(partial(_commit, run, block, rows, totals))
-    return totals
-
-
-def _commit(run: OpenRun, block: BlockWork, rows: Sequence[Row], totals: Totals) -> None:
-    """Write the part of a block whose outputs are there, and delete what they take the place of."""
-    run.lease.check()
+    if block.retry_only and totals.outputs == 0:
+        return totals  # it failed before and it failed again: the rows that say so are there
     written = {folded(name) for row in rows for name in row.files}  # some targets do not tell A.png from a.png
     outdated = [name for name in block.outdated if folded(name) not in written]
     part: PartName = replace(block.part, failures=totals.failed > 0)
+    # Arrow keeps memory for each thread that it has worked in: here, then, not in the many that write.
+    data = to_parquet(rows, COLUMNS)
+    writer.then(partial(_commit, run, part, data, outdated, totals), len(data))
+    return totals
+
+
+def _commit(run: OpenRun, part: PartName, data: bytes, outdated: Sequence[str], totals: Totals) -> None:
+    """Write the part of a block whose outputs are there, and delete what they take the place of."""
+    run.lease.check()
     if part.leaves != ANEW:
         run.store.delete(outdated)
-    run.store.write(f"{PARTS}/{part}", to_parquet(rows, COLUMNS))
+    run.store.write(f"{PARTS}/{part}", data)
     if part.leaves == ANEW:  # others' outputs lie in its old shards: only now do they lie elsewhere
         run.store.delete(outdated)
     came = f"{totals.outputs:,} outputs, {totals.failed:,} inputs failed"
-    tell(_log, logging.DEBUG, f"{run.store.url}: committed block {block.part.block} as {part}: {came}")
+    tell(_log, logging.DEBUG, f"{run.store.url}: committed block {part.block} as {part}: {came}")
 
 
 def sink_for(job: Job, part: PartName, writer: WriteBehind) -> Sink:

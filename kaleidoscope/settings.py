@@ -141,7 +141,7 @@ SETTINGS = {
         ),
         Setting(
             "reads-at-once",
-            16,
+            8,
             "a whole number of at least 1",
             "How many images a task may fetch from a bucket before it needs them; from disk it reads each in its turn.",
             _whole,

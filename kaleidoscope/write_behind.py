@@ -64,15 +64,22 @@ class WriteBehind:
         else:
             self._begin(partial(self.store.write, name, data), len(data))
 
-    def then(self, call: Callable[[], None]) -> None:
-        """Call something once every write and call so far is confirmed, now or soon; it counts as a write of no bytes.
+    def then(self, call: Callable[[], None], size: int = 0) -> None:
+        """Call something once every write and call so far is confirmed, now or soon; it counts as a write.
 
         If one of them fails it is not called.
+
+        Parameters
+        ----------
+        call : callable
+            What to do.
+        size : int
+            Bytes that it holds.
         """
         if self.store.local:
             call()
         else:
-            self._begin(partial(_after, tuple(self._under_way), call), 0)
+            self._begin(partial(_after, tuple(self._under_way), call), size)
 
     def wait(self) -> None:
         """Return once every write so far is confirmed; raise the first error there was."""

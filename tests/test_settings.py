@@ -46,7 +46,7 @@ class TestValues:
             "partition-bytes": 128 * 2**20,
             "writes-at-once": 16,
             "write-bytes": 64 * 2**20,
-            "reads-at-once": 16,
+            "reads-at-once": 8,
             "read-bytes": 64 * 2**20,
             "object-store": "auto",
             "store-tries": 8,
@@ -321,7 +321,7 @@ class TestThePage:
             ).stdout
             for first, more in (("", {"DASK_CONFIG": str(tmp_path)}), ("", variables), (code, {}))
         ]
-        assert found == [f"{[1_000_000_000, 2**27, 16, 2**26, 16, 2**26, 'auto', 8, 600.0, None, None]}\n"] * 3
+        assert found == [f"{[1_000_000_000, 2**27, 16, 2**26, 8, 2**26, 'auto', 8, 600.0, None, None]}\n"] * 3
 
     def test_shows_how_logs_are_heard_here_and_on_workers(self):
         code = (

@@ -2,7 +2,7 @@
 
 ::
 
-    python tests/benchmarks/s3.py --rounds 5 --markdown s3.md --json s3.json
+    python tests/benchmarks/s3.py --markdown s3.md --json s3.json
 
 Job A of ``compare.py``, the 64 variants of 512 x 512 JPEGs, from disk to disk and from ``s3://`` to ``s3://``:
 `rclone serve s3` on this machine, behind a process that passes each request on at once, or ``--latency`` later. Outputs
@@ -121,8 +121,8 @@ Rounds = Mapping[str, Sequence[Run]]
 def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--latency", type=float, default=30, help="milliseconds (default: 30)")
     parser.add_argument("--workers", type=int, default=machine.describe()["cores"], help="default: all cores")
     home = RAM_DISK if RAM_DISK.is_dir() else None
