@@ -149,8 +149,9 @@ class _Measuring:
         """Return the seconds that all images took before their first variant, by the line through both times."""
         if not self.first:
             return 0.0
-        each = (self.all - self.first) / (len(self.rows) - images * _FIRST)
-        return max(0.0, self.first - images * _FIRST * each)
+        # On a busy machine the few may have taken longer than all of them.
+        each = max(0.0, self.all - self.first) / (len(self.rows) - images * _FIRST)
+        return min(max(0.0, self.first - images * _FIRST * each), self.all)
 
 
 def measure(job: Job, share: Sequence[Wanted], *, all_of_them: bool) -> Sample:
