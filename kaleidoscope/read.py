@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS, decode, look
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.sources import entry_of
-from kaleidoscope.storage import read_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Picture:
 
 def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
     try:
-        return read_url(url, storage_options)
+        return read_file(url, storage_options)
     except StoreError as error:
         raise StoreError(error.message, key=key, step="read") from error
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from dask.base import tokenize
 
+from kaleidoscope.archives import ARCHIVES, Contents, contents_of, is_archive, named_by_braces
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.members import Member
 from kaleidoscope.record import ImageRecord, Source
-from kaleidoscope.storage import filesystem, is_local, options_of, public, store_errors
+from kaleidoscope.storage import etag_of, filesystem, is_local, options_of, public, store_errors
 from kaleidoscope.targets import Labels
 
 if TYPE_CHECKING:
@@ -69,12 +71,15 @@ class Listing:
         What fsspec needs to open the URLs. Never shown.
     labels : Labels, optional
         Where the images' targets come from.
+    beside : tuple of Entry
+        What lies in the same archives and may be labels of them.
     """
 
     entries: tuple[Entry, ...]
     root: str = ""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     labels: Labels | None = field(default=None, repr=False)
+    beside: tuple[Entry, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a key that is there twice, as nothing would tell its variants apart, and one that is no text.
@@ -177,16 +182,17 @@ def list_images(
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Listing:
-    """List the images of a folder, a glob, a file, or a list of files.
+    """List the images of a folder, a glob, a file, an archive, or a list of files and archives.
 
     Parameters
     ----------
     urls : str, path, or iterable of them
-        A folder (listed with everything under it: files with an image's extension, no hidden ones), a glob, one
-        file, or a list of files; local or any fsspec URL.
+        A folder (listed with everything under it: files with an image's extension, no hidden ones; where there are
+        none, archives), a glob, one file, an archive (``.zip``, ``.tar``, ``.tar.gz``), several of them in braces
+        (``train-{000..009}.tar``), or a list of files and archives; local or any fsspec URL.
     root : str or path, optional
         What keys are relative to. Without it: the folder; a glob's part before its first wildcard; one file's
-        parent; for a list, the URL without its scheme is the key.
+        parent; the archive, for each of several; for a list of images, the URL without its scheme is the key.
     storage_options : mapping, optional
         What fsspec needs.
 
@@ -220,23 +226,29 @@ def list_images(
     if any(other != options for other in by_url):
         raise RecipeError("the URLs name different hosts or users: list each on its own")
     top = "" if root is None else _as_url(*filesystem(os.fspath(root), options))
-    entries = tuple(entry_of(os.fspath(url), root, options) for url in given)
+    places = [os.fspath(url) for url in given]
+    packed = {url: _as_url(*filesystem(url, options)) for url in places if is_archive(url)}
+    inside = dict(zip(packed, contents_of(packed.values(), top, options), strict=True))
+    several = [_entries(inside[url].images) if url in inside else [entry_of(url, root, options)] for url in places]
+    entries = tuple(entry for some in several for entry in some)
     for entry in entries:
         if entry.size is None and "://" not in entry.url and Path(entry.url).is_dir():
             raise RecipeError(f"{entry.url} is a folder: read it on its own, a list is one of files")
-    return Listing(entries, top, options)
+    return Listing(entries, top, options, beside=_beside(inside.values()))
 
 
 def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
     fs, path = filesystem(url, options)
     with store_errors(f"list {url}"):
         if fs.isdir(path):
-            found, base = _images_in(fs, path), path
+            found, base = _images_in(fs, path) or _archives_in(fs, path), path
         elif fs.exists(path):
             found, base = {path: fs.info(path)}, posixpath.dirname(path)
         elif any(wildcard in path for wildcard in "*?["):
             found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
             base = _before_wildcard(path)
+        elif "{" in path and is_archive(path):
+            found, base = {name: {} for name in named_by_braces(path)}, posixpath.dirname(path.partition("{")[0])
         else:
             raise StoreError(
                 f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
@@ -247,12 +259,28 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
         if not fs.isdir(path):
             looked = "files whose names fit this pattern"
         raise StoreError(f"there are no images in {public(url)}: looked for {looked}")
-    if root is not None:
-        base = filesystem(os.fspath(root), options)[1]
+    top = None if root is None else filesystem(os.fspath(root), options)[1]
+    packed = [name for name in found if is_archive(name)]
+    inside = list(contents_of([_as_url(fs, name) for name in packed], top and _as_url(fs, top), options))
+    base = path if packed == [path] else base
     entries = [
-        Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info)) for name, info in found.items()
+        Entry(_relative(name, top or base), _as_url(fs, name), info.get("size"), etag_of(info))
+        for name, info in found.items()
+        if name not in packed
     ]
-    return Listing(tuple(sorted(entries, key=lambda e: e.key)), _as_url(fs, base), options)
+    entries += [entry for contents in inside for entry in _entries(contents.images)]
+    if not entries:
+        raise StoreError(f"there are no images in {public(url)}: looked into {len(packed)} archives")
+    ordered = tuple(sorted(entries, key=lambda e: e.key))
+    return Listing(ordered, _as_url(fs, top or base), options, beside=_beside(inside))
+
+
+def _entries(members: Iterable[tuple[str, Member]]) -> list[Entry]:
+    return [Entry(key, m.url, m.size, f"{m.mark:08x}") for key, m in members if not _is_record(key)]
+
+
+def _beside(inside: Iterable[Contents]) -> tuple[Entry, ...]:
+    return tuple(entry for contents in inside for entry in _entries(contents.beside))
 
 
 def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
@@ -263,6 +291,11 @@ def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, An
         if not hidden and extension(name) in KNOWN_EXTENSIONS:
             found[name] = info
     return found
+
+
+def _archives_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
+    names = [name for name in fs.find(folder) if name.lower().endswith(ARCHIVES)]
+    return {name: {} for name in names if not any(p.startswith(".") for p in _relative(name, folder).split("/"))}
 
 
 def _is_record(path: str) -> bool:
@@ -282,12 +315,15 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
 
     A remote one would cost a request each; it is met when it is read. So is a file that is not there, or a folder.
     """
+    member = Member.parse(url)
+    if member is not None:
+        return Entry(member.name, url, member.size, f"{member.mark:08x}")
     fs, path = filesystem(url, storage_options)
     key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)
-    return Entry(key, path, info["size"], _etag(info))
+    return Entry(key, path, info["size"], etag_of(info))
 
 
 def _key_of_url(url: str) -> str:
@@ -316,14 +352,6 @@ def _before_wildcard(path: str) -> str:
 
 def _as_url(fs: AbstractFileSystem, path: str) -> str:
     return path if is_local(fs) else str(fs.unstrip_protocol(path))
-
-
-def _etag(info: Mapping[str, Any]) -> str:
-    """Return what tells this version of an object from the next: its etag, else when it was changed."""
-    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
-        if info.get(name) is not None:
-            return str(info[name]).strip('"')
-    return ""
 
 
 def extension(name: str) -> str:

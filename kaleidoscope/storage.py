@@ -128,6 +128,14 @@ def store_errors(doing: str) -> Iterator[None]:
         raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}{advice}")) from error
 
 
+def etag_of(info: Mapping[str, Any]) -> str:
+    """Return what tells this version of an object from the next: its etag, else when it was changed."""
+    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
+        if info.get(name) is not None:
+            return str(info[name]).strip('"')
+    return ""
+
+
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:
     """Return the bytes at a URL.
 
