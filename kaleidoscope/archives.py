@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braceexpand import braceexpand
 
@@ -22,9 +22,12 @@ from kaleidoscope import settings
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.members import Member, name_of
-from kaleidoscope.objects import objects_of
+from kaleidoscope.ranged import FAR_WINDOW, WINDOW, RangedFile, read_range
 from kaleidoscope.storage import etag_of, filesystem, public, read_url, store_errors
 from kaleidoscope.unpacked import unpacked
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 #: What their names end in.
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -41,11 +44,6 @@ _AT_ONCE = 16
 _MOST_NAMES = 1_000_000
 #: A zip file's list stands at its end: 256 KiB hold that of some 2,500 members.
 _TAIL = 2**18
-#: Bytes read at a time where members are small. What 30 ms of waiting for an answer cost is that many at 100 MB/s, so
-#: that a member smaller than it is read through and one larger is passed over.
-_WINDOW = 2**22
-#: Bytes read where a member was passed over: its header, and room for a longer one.
-_HEADER = 2**14
 #: What a header in a zip file may have beyond what the list tells: an extra field, and sizes that follow the content.
 _MORE_IN_HEADER = 2**16 + 24
 _LOCAL_HEADER = 30
@@ -109,6 +107,13 @@ class Archive:
     def mark(self) -> int:
         """A number that changes when the archive does."""
         return zlib.crc32(f"{self.size} {self.etag}".encode())
+
+
+def archives_in(fs: AbstractFileSystem, folder: str) -> list[str]:
+    """Return the paths of the archives in a folder, and in those in it; no hidden ones."""
+    inside = folder.rstrip("/") + "/"
+    names = [str(name) for name in fs.find(folder) if name.lower().endswith(ARCHIVES)]
+    return [name for name in names if not _hidden(name.removeprefix(inside))]
 
 
 def named_by_braces(url: str) -> list[str]:
@@ -211,7 +216,7 @@ def _members_of(url: str, storage_options: Mapping[str, Any]) -> Iterator[Member
         yield from _in_zip(archive, storage_options)
     elif _path_of(url).endswith(_COMPRESSED):
         tar = unpacked(url, archive.mark, partial(_packed, archive, storage_options))
-        yield from _in_tar(archive, _RangedFile(tar.read, tar.size, _HEADER))
+        yield from _in_tar(archive, RangedFile(tar.read, tar.size, FAR_WINDOW))
     else:
         yield from _in_tar(archive, _opened(archive, storage_options))
 
@@ -301,84 +306,13 @@ def read_file(url: str, storage_options: Mapping[str, Any] | None = None) -> byt
             open_ = partial(_packed_now, member, options)
             record = unpacked(member.archive, member.mark, open_).read(member.start, member.end)
         else:
-            record = _read_range(member.archive, options, member.start, member.end)
+            record = read_range(member.archive, options, member.start, member.end)
         return member.content(record)
 
 
-def _read_range(url: str, storage_options: Mapping[str, Any], start: int, end: int) -> bytes:
-    """Return some bytes of a file; fewer where it ends before."""
-    if "://" not in url:
-        with open(url, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open costs twice the time
-            file.seek(start)
-            return file.read(end - start)
-    fs, path = filesystem(url, storage_options)
-    found = objects_of(fs, url, storage_options).get_range(path, start, end)
-    return found if len(found) <= end - start else found[start:end]  # a server that knows no ranges sends it all
-
-
-def _opened(archive: Archive, storage_options: Mapping[str, Any]) -> _RangedFile:
-    window = _WINDOW if "://" in archive.url else _HEADER
-    return _RangedFile(partial(_read_range, archive.url, storage_options), archive.size, window)
-
-
-class _RangedFile(io.RawIOBase):
-    """A file of which ranges are read, for `zipfile` and `tarfile`: near ones in one go, and none between far ones.
-
-    Parameters
-    ----------
-    read_range : callable
-        Returns the bytes from a place to another.
-    size : int
-        Bytes.
-    window : int
-        Bytes that are read at a time where the last ones were near; a disk has no need of many.
-    """
-
-    def __init__(self, read_range: Callable[[int, int], bytes], size: int, window: int) -> None:
-        self._read_range = read_range
-        self._size = size
-        self._window = window
-        self._at = self._first = 0
-        self._held = b""
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return where it is."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place."""
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        if self._at < 0:
-            raise OSError(f"there is nothing before the start, at {self._at}")
-        return self._at
-
-    def fetch(self, start: int, length: int) -> None:
-        """Read and hold a part of it."""
-        end = min(start + length, self._size)
-        held = self._read_range(start, end) if start < end else b""
-        if len(held) != max(end - start, 0):
-            raise StoreError(f"it has changed while it was read: expected {end - start:,} bytes, got {len(held):,}")
-        self._first, self._held = start, held
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there is something."""
-        wanted = min(len(buffer), max(self._size - self._at, 0))
-        last = self._first + len(self._held)
-        if not self._first <= self._at <= self._at + wanted <= last:
-            far = abs(self._at - last) > _WINDOW // 2
-            self.fetch(self._at, max(wanted, _HEADER if far else self._window))
-        place = self._at - self._first
-        buffer[:wanted] = self._held[place : place + wanted]
-        self._at += wanted
-        return wanted
+def _opened(archive: Archive, storage_options: Mapping[str, Any]) -> RangedFile:
+    window = WINDOW if "://" in archive.url else FAR_WINDOW
+    return RangedFile(partial(read_range, archive.url, storage_options), archive.size, window)
 
 
 def _packed(archive: Archive, storage_options: Mapping[str, Any]) -> io.BufferedReader:

@@ -20,7 +20,7 @@ from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
-from kaleidoscope.labels import Masks
+from kaleidoscope.labels import Masks, WebDataset
 from kaleidoscope.labels.table import Several, labels_of, masks_in
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.read import as_record
@@ -222,7 +222,7 @@ class ImageBag(StreamingBag):
 def read_images(
     urls: Url | Iterable[Url],
     *,
-    labels: Masks | Iterable[Masks] | None = None,
+    labels: Masks | WebDataset | Iterable[Masks | WebDataset] | None = None,
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
     partition_size: int | None = None,
@@ -232,13 +232,15 @@ def read_images(
     Parameters
     ----------
     urls : str, path, or iterable of them
-        A folder (with everything under it), a glob, one file, or a list of files; local or any fsspec URL.
+        A folder (with everything under it), a glob, one file, or a list of files; local or any fsspec URL. Archives,
+        too: ``photos.zip``, ``.tar``, ``.tar.gz``, ``shards/train-{000..009}.tar``, or a folder that holds no images
+        but archives.
     labels : label format, or several, optional
-        What is labelled in them, such as ``ks.labels.Masks("masks")``, a folder of masks; see also
-        `ImageBag.with_targets`.
+        What is labelled in them, such as ``ks.labels.Masks("masks")``, a folder of masks, or
+        ``ks.labels.WebDataset()``, which are those in tar shards; see also `ImageBag.with_targets`.
     root : str or path, optional
         What keys are relative to. Without it: the folder; a glob's part before its first wildcard; one file's
-        parent; for a list, the URL without its scheme is the key.
+        parent; the archive, and each of several archives; for a list of images, the URL without its scheme is the key.
     storage_options : mapping, optional
         What fsspec needs to open the URLs, such as ``{"anon": True}``.
     partition_size : int, optional
@@ -269,7 +271,8 @@ def read_images(
     if partition_size is not None and (type(partition_size) is not int or partition_size < 1):
         raise RecipeError(f"partition_size: expected a number of images of at least 1, got {partition_size!r}")
     listing = list_images(urls, root=root, storage_options=storage_options)
-    return _bag_of(listing if labels is None else _with_masks(listing, labels), partition_size)
+    listing = listing if labels is None else _labelled(listing, labels)
+    return _bag_of(replace(listing, beside=()), partition_size)
 
 
 def _bag_of(listing: Listing, partition_size: int | None) -> ImageBag:
@@ -279,22 +282,33 @@ def _bag_of(listing: Listing, partition_size: int | None) -> ImageBag:
     return ImageBag(graph, name, len(packs), listing, partition_size=partition_size)
 
 
-def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
-    """Return the images with their masks; a mask that lies among the images is none of them."""
-    several = [labels] if isinstance(labels, Masks | str | os.PathLike) else list(labels)
+def _labelled(listing: Listing, labels: Masks | WebDataset | Iterable[Masks | WebDataset]) -> Listing:
+    """Return the images with their labels; a mask that lies among the images is none of them."""
+    several = [labels] if isinstance(labels, Masks | WebDataset | str | os.PathLike) else list(labels)
+    masks: set[str] = set()
+    found: list[Labels] = []
     for one in several:
-        if not isinstance(one, Masks):
-            raise RecipeError(f"labels: expected ks.labels.Masks(folder), got {one!r} ({type(one).__name__})")
-    found = [one.listed() for one in several]
-    masks = set().union(*(one.urls() for one in found))
+        match one:
+            case Masks():
+                found.append(folder := one.listed())
+                masks |= folder.urls()
+            case WebDataset():
+                beside, urls = one.listed(listing)
+                found.append(beside)
+                masks |= urls
+            case other:
+                raise RecipeError(
+                    "labels: expected ks.labels.Masks(folder) or ks.labels.WebDataset(), got "
+                    f"{other!r} ({type(other).__name__})"
+                )
     listing = replace(listing, entries=tuple(entry for entry in listing.entries if entry.url not in masks))
     if not listing.entries:
         raise RecipeError("labels: every one of these images is a mask: give Masks a suffix that tells them apart")
-    names = [one.name.casefold() for one in found]
-    if len(set(names)) < len(names):
-        raise RecipeError(f"labels: expected masks of different names, got {[one.name for one in found]}")
-    for one in found:
-        one.check([entry.key for entry in listing.entries])
+    folders = [one for one in found if isinstance(one, Masks)]
+    if len({one.name.casefold() for one in folders}) < len(folders):
+        raise RecipeError(f"labels: expected masks of different names, got {[one.name for one in folders]}")
+    for folder in folders:
+        folder.check([entry.key for entry in listing.entries])
     return listing.labelled(found[0] if len(found) == 1 else Several(tuple(found)))
 
 

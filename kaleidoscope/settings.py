@@ -113,22 +113,6 @@ SETTINGS = {
             _or_none(_whole),
         ),
         Setting(
-            "max-member-bytes",
-            "1 GiB",
-            "bytes such as '1 GiB'",
-            "The most bytes that a file in an archive may have, unpacked; a larger one fails. A few kilobytes can claim "
-            "any number. Each worker reads it for itself.",
-            _bytes,
-        ),
-        Setting(
-            "unpacked-bytes",
-            "8 GiB",
-            "bytes such as '8 GiB'",
-            "The most disk, in the folder for temporary files, that unpacked `.tar.gz` files may take in each process "
-            "that reads them; a larger one is refused. Each worker reads it for itself.",
-            _bytes,
-        ),
-        Setting(
             "partition-bytes",
             "128 MiB",
             "bytes such as '128 MiB'",
@@ -157,6 +141,22 @@ SETTINGS = {
             "How often a request to a store is tried: again after 429, 5xx, time-outs and broken connections, with "
             "longer and longer waits; never after 403 and 404. Each worker reads it for itself.",
             _whole,
+        ),
+        Setting(
+            "max-member-bytes",
+            "1 GiB",
+            "bytes such as '1 GiB'",
+            "The most bytes that a file in an archive may have, unpacked; a larger one fails. A few kilobytes can "
+            "claim any number. Each worker reads it for itself.",
+            _bytes,
+        ),
+        Setting(
+            "unpacked-bytes",
+            "8 GiB",
+            "bytes such as '8 GiB'",
+            "The most disk, in the folder for temporary files, that unpacked `.tar.gz` files may take in each process "
+            "that reads them; a larger one is refused. Each worker reads it for itself.",
+            _bytes,
         ),
         Setting(
             "lease-expires-after",

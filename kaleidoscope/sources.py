@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from dask.base import tokenize
 
-from kaleidoscope.archives import ARCHIVES, Contents, contents_of, is_archive, named_by_braces
+from kaleidoscope.archives import Contents, archives_in, contents_of, is_archive, named_by_braces
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.members import Member
@@ -241,7 +241,7 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
     fs, path = filesystem(url, options)
     with store_errors(f"list {url}"):
         if fs.isdir(path):
-            found, base = _images_in(fs, path) or _archives_in(fs, path), path
+            found, base = _images_in(fs, path) or {name: {} for name in archives_in(fs, path)}, path
         elif fs.exists(path):
             found, base = {path: fs.info(path)}, posixpath.dirname(path)
         elif any(wildcard in path for wildcard in "*?["):
@@ -291,11 +291,6 @@ def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, An
         if not hidden and extension(name) in KNOWN_EXTENSIONS:
             found[name] = info
     return found
-
-
-def _archives_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
-    names = [name for name in fs.find(folder) if name.lower().endswith(ARCHIVES)]
-    return {name: {} for name in names if not any(p.startswith(".") for p in _relative(name, folder).split("/"))}
 
 
 def _is_record(path: str) -> bool:

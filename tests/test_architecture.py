@@ -19,7 +19,7 @@ RANKS = [
     ("errors", "settings"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
-    ("ops", "codecs", "objects", "storage", "members", "unpacked", "archives", "write_behind", "log"),
+    ("ops", "codecs", "objects", "storage", "members", "ranged", "unpacked", "archives", "write_behind", "log"),
     ("tree",),
     ("recipe", "recipe_files", "plan", "sources", "labels", "read"),
     ("backends",),
