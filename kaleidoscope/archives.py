@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
+import re
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from braceexpand import braceexpand
@@ -42,6 +43,7 @@ _LITTER = "__MACOSX"
 _AT_ONCE = 16
 #: Names that braces may stand for.
 _MOST_NAMES = 1_000_000
+_NUMBERS = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})")
 #: A zip file's list stands at its end: 256 KiB hold that of some 2,500 members.
 _TAIL = 2**18
 #: What a header in a zip file may have beyond what the list tells: an extra field, and sizes that follow the content.
@@ -129,11 +131,12 @@ def named_by_braces(url: str) -> list[str]:
     >>> named_by_braces("s3://bucket/{a,b}-{08..10}.tar")[:4]
     ['s3://bucket/a-08.tar', 's3://bucket/a-09.tar', 's3://bucket/a-10.tar', 's3://bucket/b-08.tar']
     """
-    try:
-        names = list(islice(braceexpand(url), _MOST_NAMES + 1))
+    numbers = [abs(int(last) - int(first)) + 1 for first, last in _NUMBERS.findall(url)]
+    try:  # which would hold all numbers of a range
+        names = list(islice(braceexpand(url, escape=False), _MOST_NAMES + 1)) if prod(numbers) <= _MOST_NAMES else []
     except ValueError as error:
         raise StoreError(f"cannot list {public(url)}: {error}") from None
-    if len(names) > _MOST_NAMES:
+    if not 0 < len(names) <= _MOST_NAMES:
         raise StoreError(f"cannot list {public(url)}: the braces stand for more than {_MOST_NAMES:,} names")
     return names
 

@@ -151,6 +151,6 @@ def name_of(name: str) -> str:
     """
     whole = name.replace("\\", "/")
     parts = [part for part in whole.split("/") if part not in {"", "."}]
-    if whole.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", whole):
+    if whole.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", whole):
         raise StoreError(f"the member {name!r} leads out of the archive: pack it again with names relative to a folder")
     return "/".join(parts)

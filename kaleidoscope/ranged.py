@@ -11,8 +11,8 @@ from kaleidoscope.errors import StoreError
 from kaleidoscope.objects import objects_of
 from kaleidoscope.storage import filesystem
 
-#: Bytes read at a time where the last ones were near. What 30 ms of waiting for an answer cost is that many at 100 MB/s,
-#: so that what is smaller is read through, and what is larger passed over.
+#: Bytes read at a time where the last ones were near. What 30 ms of waiting for an answer cost is about that many at
+#: 100 MB/s, so that what is smaller is read through, and what is larger passed over.
 WINDOW = 2**22
 #: Bytes read where something was passed over: a header, and room for a longer one.
 FAR_WINDOW = 2**14
