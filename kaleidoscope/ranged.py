@@ -46,7 +46,7 @@ class RangedFile(io.RawIOBase):
         self._read_range = read_range
         self._size = size
         self._window = window
-        self._at = self._first = 0
+        self._at = self._first = self._last = 0
         self._held = b""
 
     def readable(self) -> bool:
@@ -79,11 +79,10 @@ class RangedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer as far as there is something."""
         wanted = min(len(buffer), max(self._size - self._at, 0))
-        last = self._first + len(self._held)
-        if not self._first <= self._at <= self._at + wanted <= last:
-            far = abs(self._at - last) > WINDOW // 2
+        if not self._first <= self._at <= self._at + wanted <= self._first + len(self._held):
+            far = abs(self._at - self._last) > WINDOW // 2
             self.fetch(self._at, max(wanted, FAR_WINDOW if far else self._window))
         place = self._at - self._first
         buffer[:wanted] = self._held[place : place + wanted]
-        self._at += wanted
+        self._at = self._last = self._at + wanted
         return wanted

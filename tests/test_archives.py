@@ -1,4 +1,3 @@
-import bz2
 import gzip
 import io
 import itertools
@@ -8,7 +7,6 @@ import tarfile
 import threading
 import uuid
 import zipfile
-import zlib
 
 import dask
 import fsspec
@@ -74,7 +72,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def far(monkeypatch):
-    """Return a function that puts bytes into a store that is not this disk; the ranges read are listed in ``far.read``."""
+    """Return a function that puts bytes into a store that is not this disk; ``far.read`` are the ranges read there."""
     ranges = []
     get_range = FsspecObjects.get_range
     monkeypatch.setattr(
@@ -132,8 +130,8 @@ def test_what_is_hidden_or_ours_is_passed_by(make, kind):
 
 def test_links_devices_and_folders_are_passed_by(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for number, of in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)):
-            info = tarfile.TarInfo(f"{number}.jpg")
+        for of in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+            info = tarfile.TarInfo(f"{of!r}.jpg")
             info.type, info.linkname = of, "/etc/passwd"
             archive.addfile(info)
         archive.addfile(tarfile.TarInfo("a.jpg"))
@@ -185,7 +183,7 @@ ALL = ["0/a.jpg", "0/b.jpg", "1/a.jpg", "1/b.jpg", "2/a.jpg", "2/b.jpg"]
 
 def test_several_archives_have_the_keys_that_they_would_have_in_one(shards):
     assert keys(list_images(shards)) == ALL
-    assert keys(list_images(shards / "*.tar*")) == ALL
+    assert keys(list_images(shards / "train*")) == ALL
     assert keys(list_images(shards / "train-{000,001}.tar")) == ALL[:4]
     assert keys(list_images(f"{shards}/train-{{000..001}}.tar")) == ALL[:4]
     assert keys(list_images(shards / "train-000.tar")) == ALL[:2]
@@ -196,7 +194,7 @@ def test_several_archives_have_the_keys_that_they_would_have_in_one(shards):
 def test_with_a_root_the_names_of_the_archives_are_part_of_the_keys(shards):
     one = ["train-000/0/a.jpg", "train-000/0/b.jpg"]
     assert keys(list_images(shards / "train-000.tar", root=shards)) == one
-    assert keys(list_images(shards / "*.tar", root=shards.parent))[:2] == [f"shards/{key}" for key in one]
+    assert keys(list_images(shards / "t*.tar", root=shards.parent))[:2] == [f"shards/{key}" for key in one]
     assert keys(list_images([shards / "train-002.tar.gz"], root=shards)) == ["train-002/2/b.jpg", "train-002/2/a.jpg"]
     assert keys(list_images(shards / "train-000.tar", root=shards / "train-000.tar")) == ALL[:2]
     with pytest.raises(RecipeError, match=r"train-000.tar does not lie in the root .*elsewhere"):
@@ -206,7 +204,9 @@ def test_with_a_root_the_names_of_the_archives_are_part_of_the_keys(shards):
 def test_equal_names_in_two_archives_are_refused_and_told_apart_by_a_root(tmp_path):
     for name in ("cats", "dogs"):
         (tmp_path / f"{name}.zip").write_bytes(packed("stored.zip", contents("1.jpg")))
-    with pytest.raises(RecipeError, match=r"two images have the key '1.jpg': .*cats.zip.* and .*dogs.zip.*; pass root="):
+    with pytest.raises(
+        RecipeError, match=r"two images have the key '1.jpg': .*cats.zip.* and .*dogs.zip.*; pass root="
+    ):
         list_images(tmp_path)
     assert keys(list_images(tmp_path, root=tmp_path)) == ["cats/1.jpg", "dogs/1.jpg"]
 
@@ -223,8 +223,8 @@ def test_a_folder_of_images_passes_archives_by(shards):
 
 
 def test_a_shard_that_is_not_there_is_named(shards):
-    with pytest.raises(StoreError, match=r"cannot list .*train-003\.tar: there is nothing there"):
-        list_images(f"{shards}/train-{{000..003}}.tar")
+    with pytest.raises(StoreError, match=r"cannot list .*train-002\.tar: there is nothing there"):
+        list_images(f"{shards}/train-{{000..002}}.tar")
 
 
 def test_braces_that_stand_for_too_much_are_refused():
@@ -304,7 +304,7 @@ def test_what_is_unpacked_has_no_name_and_is_closed_when_something_else_takes_it
     with dask.config.set({"kaleidoscope.unpacked-bytes": 100_000}):
         listings = [list_images(make(f"{i}.tar.gz", files=[(f"{i}.jpg", bytes(60_000))])) for i in range(3)]
         assert list((tmp_path / "temporary").iterdir()) == []
-        assert [one.size for (url, _), one in unpacking._held.items() if str(tmp_path) in url] == [61_440 + 10_240 - 10_240]
+        assert [url for url, _ in unpacking._held if str(tmp_path) in url] == [str(tmp_path / "2.tar.gz")]
         assert [len(data) for listing in listings for data in read(listing).values()] == [60_000] * 3
 
 
@@ -335,16 +335,13 @@ def test_what_two_tasks_want_at_once_is_unpacked_once(make):
 # ------------------------------------------------------------------------------------ what is wrong with them
 
 
-def cut(data, length):
-    return data[:length]
-
-
 def test_an_archive_that_was_cut_off_is_refused(make, kind):
     path = make(kind, files=[(f"{i}.jpg", os.urandom(3000)) for i in range(5)])
     whole = path.read_bytes()
     lengths = {0, 1, 511, 1024, 3584, 3584 + 512, 5 * 3584, len(whole) // 2, len(whole) - 1}
-    lengths -= {len(whole) - 1} if kind.endswith(".tar") else set()  # it ends in many zeros
-    for length in sorted(lengths):
+    if kind.endswith(".tar"):
+        lengths.remove(len(whole) - 1)  # it ends in many zeros
+    for length in sorted(length for length in lengths if length < len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(StoreError, match=r"cannot (list|unpack) .*(damaged|cut off)"):
             list_images(path)
@@ -435,9 +432,9 @@ def test_an_archive_that_changes_after_it_was_listed_gives_no_wrong_bytes(make, 
     path = make(kind, "a.jpg", "b.jpg")
     entries = list_images(path).entries
     unpacking._held.clear()
-    path.write_bytes(packed(kind, [("c.jpg", b"a.jpg" * 3), ("d.jpg", b"x" * 20)]))
+    path.write_bytes(packed(kind, [("c.jpg", b"A.jpg" * 3), ("d.jpg", b"x" * 20)]))
     for entry in entries:
-        with pytest.raises(StoreError, match="changed since it was listed|is not where it was"):
+        with pytest.raises(StoreError, match=r"changed since it was listed|is not where it was"):
             read_file(entry.url)
 
 
@@ -449,7 +446,7 @@ def test_a_sparse_member_is_refused(tmp_path):
     header[483:495] = b"%011o\0" % 1024
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
     (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(512) + bytes(1024))
-    with pytest.raises(StoreError, match="'a.jpg' is stored with holes"):
+    with pytest.raises(StoreError, match=r"'a.jpg' is stored with holes"):
         list_images(tmp_path / "a.tar")
 
 
