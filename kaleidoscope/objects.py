@@ -48,8 +48,6 @@ _PASSED_OVER = {"use_listings_cache", "skip_instance_cache", "asynchronous"}
 _CREDENTIALS_HOLD = timedelta(minutes=5)
 #: Begins what obstore tells beyond its message.
 _DETAILS = "\n\nDebug source:"
-#: What obstore says of a server that answers 200 instead of 206, be the body a part or the whole.
-_NOT_PARTIAL = "non-partial response"
 #: What has to be allowed.
 _ACTIONS = {"read": "s3:GetObject", "write": "s3:PutObject", "delete": "s3:DeleteObject"}
 
@@ -61,6 +59,10 @@ _one_at_a_time = threading.Lock()
 
 class _RefusedError(OSError):
     """What a server, or the way to it, said that is no error of files."""
+
+
+class _NotPartialError(StoreError):
+    """A server has answered 200 instead of 206, be the body a part or the whole: obstore does not take it."""
 
 
 class Objects(Protocol):
@@ -172,6 +174,7 @@ class ObstoreObjects:
     def __init__(self, options: Mapping[str, Any], usual: FsspecObjects) -> None:
         self._options = dict(options)
         self._usual = usual
+        self._ranges = True
         self._buckets: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -185,12 +188,11 @@ class ObstoreObjects:
 
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Return some of an object's bytes; fewer where it ends before."""
-        if not _odd(path):
+        if self._ranges and not _odd(path):
             try:
                 return bytes(self._call("get_range", "read", path, start=start, end=end))
-            except _RefusedError as error:
-                if _NOT_PARTIAL not in str(error):
-                    raise
+            except _NotPartialError:
+                self._ranges = False
         return self._usual.get_range(path, start, end)
 
     def put(self, path: str, data: Buffer) -> None:
@@ -256,6 +258,8 @@ def _plain_errors(bucket: str, key: str, doing: str) -> Iterator[None]:
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
         raise PermissionError(f"{where}: the credentials do not allow {_ACTIONS[doing]}") from None
     except exceptions.GenericError as error:
+        if "non-partial response" in str(error):
+            raise _NotPartialError(where) from None
         raise _RefusedError(f"{where}: {str(error).partition(_DETAILS)[0].strip()}") from None
 
 

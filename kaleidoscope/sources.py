@@ -248,7 +248,7 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
             found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
             base = _before_wildcard(path)
         elif "{" in path and is_archive(path):
-            found, base = {name: {} for name in named_by_braces(path)}, posixpath.dirname(path.partition("{")[0])
+            found, base = {name: {} for name in named_by_braces(path)}, ""
         else:
             raise StoreError(
                 f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
@@ -272,7 +272,8 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
     if not entries:
         raise StoreError(f"there are no images in {public(url)}: looked into {len(packed)} archives")
     ordered = tuple(sorted(entries, key=lambda e: e.key))
-    return Listing(ordered, _as_url(fs, top or base), options, beside=_beside(inside))
+    base = top or base
+    return Listing(ordered, base and _as_url(fs, base), options, beside=_beside(inside))
 
 
 def _entries(members: Iterable[tuple[str, Member]]) -> list[Entry]:
