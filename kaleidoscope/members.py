@@ -136,6 +136,18 @@ class Member:
         return StoreError(f"cannot read a member of {self.archive}: {self.name!r} {what}")
 
 
+def place_of(url: str) -> str:
+    """Return where the bytes of a URL lie: of a member's, its archive.
+
+    Examples
+    --------
+    >>> place_of("tar://1.jpg::/data/a.tar#0-1536,700,0000beef"), place_of("s3://bucket/1.jpg")
+    ('/data/a.tar', 's3://bucket/1.jpg')
+    """
+    member = Member.parse(url)
+    return url if member is None else member.archive
+
+
 def name_of(name: str) -> str:
     r"""Return a member's name as a key: ``/`` between folders, nothing to do before them.
 

@@ -28,6 +28,7 @@ from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, pr
 from kaleidoscope.following import Advance, active_client, follow, thread_count
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.members import place_of
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.report import Report
@@ -139,7 +140,7 @@ class WriteRun(DaskMethodsMixin):
             skipped=planned.work.there,
             blocks=len(planned.work.blocks),
             threads=threads,
-            from_store=any("://" in entry.url for entry, _ in few),
+            from_store=any("://" in place_of(entry.url) for entry, _ in few),
             writes_at_once=settings.value("writes-at-once"),
             layout=job.layout,
         )

@@ -2,11 +2,13 @@ import gzip
 import io
 import itertools
 import os
+import re
 import struct
 import tarfile
 import threading
 import uuid
 import zipfile
+from pathlib import Path
 
 import dask
 import fsspec
@@ -15,6 +17,7 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kaleidoscope as ks
 from kaleidoscope import unpacked as unpacking
 from kaleidoscope.archives import is_archive, named_by_braces, read_file
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
@@ -561,3 +564,18 @@ def test_tar_files_of_every_format_are_read(tmp_path, form):
         info.size = 5
         archive.addfile(info, io.BytesIO(b"12345"))
     assert read(list_images(tmp_path / "a.tar")) == {name: b"12345"}
+
+
+def test_the_page_about_reading_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "reading.md").read_text("utf-8")
+    images = [(path.name, path.read_bytes()) for path in sorted(ks.samples.folder().glob("*.jpg"))][:2]
+    monkeypatch.chdir(tmp_path)
+    Path("photos.zip").write_bytes(packed("stored.zip", images))
+    Path("shards").mkdir()
+    for number, image in enumerate(images):
+        Path(f"shards/train-{number:06d}.tar").write_bytes(packed(".tar", [image]))
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(compile(block, "reading.md", "exec"), {})
+    made = {path.name: path.read_bytes() for path in Path("augmented").glob("*__hflip.*")}
+    assert len(made) == 2
+    assert made == {path.name: path.read_bytes() for path in Path("flipped").glob("*__hflip.*")}
