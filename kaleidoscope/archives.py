@@ -263,7 +263,11 @@ def _in_zip(archive: Archive, storage_options: Mapping[str, Any]) -> Iterator[Me
 
 def _in_tar(archive: Archive, file: io.RawIOBase) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode="r:") as found:
+        last = -1
         while (info := found.next()) is not None:
+            if info.offset <= last or info.size < 0:  # Python before 3.13.6 would go round for ever
+                raise tarfile.ReadError(f"the header at byte {info.offset:,} leads back")
+            last = info.offset
             found.members = []  # type: ignore[attr-defined]  # it would keep them all
             if not info.isreg():
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from kaleidoscope.errors import StoreError
+from kaleidoscope.storage import public
 
 _URL = re.compile(
     r"(?P<kind>zip|tar)://(?P<name>[^:]*)::(?P<archive>.+)"
@@ -133,7 +134,7 @@ class Member:
         return self._error("is not where it was when the archive was listed: the archive has changed; list it again")
 
     def _error(self, what: str) -> StoreError:
-        return StoreError(f"cannot read a member of {self.archive}: {self.name!r} {what}")
+        return StoreError(f"cannot read a member of {public(self.archive)}: {self.name!r} {what}")
 
 
 def place_of(url: str) -> str:

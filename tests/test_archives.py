@@ -453,6 +453,27 @@ def test_a_sparse_member_is_refused(tmp_path):
         list_images(tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize("size", [-512, -1024, -(2**60)])
+def test_a_tar_file_that_leads_back_is_refused(tmp_path, size):
+    headers = []
+    for name, negative in (("a.jpg", False), ("b.jpg", True)):
+        header = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+        if negative:
+            header[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big")
+            header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
+        headers.append(bytes(header))
+    (tmp_path / "a.tar").write_bytes(b"".join(headers) + bytes(1024))
+    with pytest.raises(StoreError, match=r"cannot list .*leads back"):
+        list_images(tmp_path / "a.tar")
+
+
+def test_errors_show_no_signature():
+    member = Member("zip", "a.jpg", "https://host/a.zip?X-Amz-Signature=hunter2", 0, 9, 9, 0)
+    with pytest.raises(StoreError, match=r"cannot read a member of https://host/a.zip: 'a.jpg' is not where") as caught:
+        member.content(b"")
+    assert "hunter2" not in str(caught.value)
+
+
 @given(st.data())
 def test_a_damaged_archive_gives_errors_of_ours_or_what_was_packed(data):
     kind = data.draw(st.sampled_from(KINDS))
