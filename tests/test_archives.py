@@ -6,6 +6,7 @@ import re
 import struct
 import tarfile
 import threading
+import tracemalloc
 import uuid
 import zipfile
 from pathlib import Path
@@ -401,7 +402,11 @@ def test_a_member_larger_than_it_says_is_not_unpacked(make):
     path = make("deflated.zip", files=files)
     central = path.read_bytes().index(b"PK\x01\x02")
     changed(path, central + 24, struct.pack("<L", 1000))
+    tracemalloc.start()
     refused(path, "'a.jpg' is larger than the 1,000 bytes that the archive says")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5_000_000
 
 
 def test_members_that_share_their_bytes_are_refused(make):
