@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.bag import Bag, from_sequence
@@ -19,14 +20,19 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
+from kaleidoscope.entries import Entries
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.labels import Masks
 from kaleidoscope.labels.table import Several, labels_of, masks_in
+from kaleidoscope.listing import KeyRuns, Listing, RunTasks, unpack
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.read import as_record
-from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
+from kaleidoscope.sources import Url, list_images
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Images in a partition that holds only keys.
 _KEYS_PER_PARTITION = 100
@@ -213,7 +219,7 @@ class ImageBag(StreamingBag):
         >>> dataset.with_targets({"rocket.jpg": Targets(boxes=[(300, 50, 350, 400)], classes=["rocket"])})
         ImageBag<6 labelled images in ..., npartitions=1>
         """
-        keys = [entry.key for entry in self.listing.entries]
+        keys = self.listing.entries.keys.tolist()
         labels: Labels = labels_of(targets, keys, min_area, min_visibility, version)
         masks = masks_in(self.listing.labels)
         return _bag_of(self.listing.labelled(Several((*masks, labels)) if masks else labels), self.partition_size)
@@ -273,10 +279,10 @@ def read_images(
 
 
 def _bag_of(listing: Listing, partition_size: int | None) -> ImageBag:
-    packs = listing.pack(partition_size or _KEYS_PER_PARTITION)
+    runs = listing.runs(partition_size or _KEYS_PER_PARTITION)
     name = "images-" + tokenize(listing, partition_size)
-    graph = HighLevelGraph.from_collections(name, {(name, i): (unpack, pack) for i, pack in enumerate(packs)})
-    return ImageBag(graph, name, len(packs), listing, partition_size=partition_size)
+    graph = HighLevelGraph.from_collections(name, RunTasks(name, runs, lambda run: (unpack, run)))
+    return ImageBag(graph, name, len(runs), listing, partition_size=partition_size)
 
 
 def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
@@ -287,36 +293,37 @@ def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
             raise RecipeError(f"labels: expected ks.labels.Masks(folder), got {one!r} ({type(one).__name__})")
     found = [one.listed() for one in several]
     masks = set().union(*(one.urls() for one in found))
-    listing = replace(listing, entries=tuple(entry for entry in listing.entries if entry.url not in masks))
-    if not listing.entries:
+    images = np.array([entry.url not in masks for entry in listing.entries], bool)
+    listing = replace(listing, entries=listing.entries.taken(images))
+    if not len(listing.entries):
         raise RecipeError("labels: every one of these images is a mask: give Masks a suffix that tells them apart")
     names = [one.name.casefold() for one in found]
     if len(set(names)) < len(names):
         raise RecipeError(f"labels: expected masks of different names, got {[one.name for one in found]}")
     for one in found:
-        one.check([entry.key for entry in listing.entries])
+        one.check(listing.entries.keys.tolist())
     return listing.labelled(found[0] if len(found) == 1 else Several(tuple(found)))
 
 
-def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
+def runs_for(listing: Listing, outputs_per_image: int) -> KeyRuns:
     """Cut a listing so that what one partition returns stays within ``partition-bytes``, but for one image."""
     most: int = settings.value("partition-bytes")
-    packs: list[PackedKeys] = []
-    group: list[Entry] = []
-    total, masks = 0, 0 if listing.labels is None else listing.labels.mask_count()
-    for entry in listing.entries:
-        size = decoded_bytes(entry, masks) * outputs_per_image
-        if group and total + size > most:
-            packs.append(listing.packed(group))
-            group, total = [], 0
-        group.append(entry)
-        total += size
-    return [*packs, listing.packed(group)] if group else packs
+    masks = 0 if listing.labels is None else listing.labels.mask_count()
+    ends: list[int] = np.cumsum(decoded_bytes(listing.entries, masks) * outputs_per_image).tolist()
+    bounds = [0]
+    while bounds[-1] < len(ends):
+        first = bounds[-1]
+        before = ends[first - 1] if first else 0
+        bounds.append(max(bisect_right(ends, before + most, lo=first), first + 1))
+    return KeyRuns(listing, bounds)
 
 
-def decoded_bytes(entry: Entry, masks: int = 0) -> int:
-    """Guess the bytes of an image's pixels from those of its file, and of its masks: each a channel more."""
-    pixels = _UNKNOWN_BYTES if entry.size is None else entry.size * _INFLATION.get(extension(entry.key), 1)
+def decoded_bytes(entries: Entries, masks: int = 0) -> NDArray[np.int64]:
+    """Guess the bytes of each image's pixels from those of its file, and of its masks: each a channel more."""
+    names, times = np.strings.lower(entries.keys), np.ones(len(entries), np.int64)
+    for ending, inflation in _INFLATION.items():
+        times[np.strings.endswith(names, f".{ending}")] = inflation
+    pixels = np.where(entries.sizes < 0, _UNKNOWN_BYTES, entries.sizes * times)
     return pixels * (3 + masks) // 3
 
 

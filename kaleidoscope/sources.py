@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import posixpath
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-from dask.base import tokenize
-
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
+from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
-from kaleidoscope.record import ImageRecord, Source
+from kaleidoscope.listing import Listing
 from kaleidoscope.storage import filesystem, is_local, options_of, public, store_errors
-from kaleidoscope.targets import Labels
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -28,147 +21,6 @@ if TYPE_CHECKING:
 RECORD_FOLDER = "_kaleidoscope"
 
 Url = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One listed image.
-
-    Parameters
-    ----------
-    key : str
-        Its name relative to the root.
-    url : str
-        Where it lies.
-    size : int or None
-        Bytes, where the listing said so.
-    etag : str
-        The store's mark of this version; empty where there is none.
-    labels : str
-        The mark of this version of its labels; empty where it has none.
-    """
-
-    key: str
-    url: str
-    size: int | None = None
-    etag: str = ""
-    labels: str = ""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The images of a dataset, sorted as they will be processed.
-
-    Parameters
-    ----------
-    entries : tuple of Entry
-        Each key once.
-    root : str
-        The folder that keys are relative to; empty where each URL is its own.
-    storage_options : mapping
-        What fsspec needs to open the URLs. Never shown.
-    labels : Labels, optional
-        Where the images' targets come from.
-    """
-
-    entries: tuple[Entry, ...]
-    root: str = ""
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    labels: Labels | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse a key that is there twice, as nothing would tell its variants apart, and one that is no text.
-
-        Raises
-        ------
-        RecipeError
-            Naming the key.
-        """
-        seen: dict[str, str] = {}
-        for entry in self.entries:
-            if not entry.key.isprintable() and not _is_text(entry.key):
-                raise RecipeError(f"the name {entry.key!r} is not text in UTF-8: rename the file")
-            if entry.key in seen:
-                raise RecipeError(
-                    f"two images have the key {entry.key!r}: {public(seen[entry.key])} and {public(entry.url)}; pass "
-                    "root= so that keys tell them apart, or list each once"
-                )
-            seen[entry.key] = entry.url
-
-    def labelled(self, labels: Labels) -> Listing:
-        """Return it with labels, whose marks are part of what its images are."""
-        entries = tuple(replace(entry, labels=labels.mark(entry.key)) for entry in self.entries)
-        return replace(self, entries=entries, labels=labels)
-
-    def records(self) -> list[ImageRecord]:
-        """Return a record for every image, without pixels."""
-        return [
-            ImageRecord(
-                e.key,
-                source=Source(e.url, e.size, e.etag, self.storage_options),
-                labels=self.labels and self.labels.part((e.key,)),
-            )
-            for e in self.entries
-        ]
-
-    def pack(self, size: int) -> list[PackedKeys]:
-        """Cut into packs of at most `size` images, in order."""
-        return [self.packed(self.entries[first : first + size]) for first in range(0, len(self.entries), size)]
-
-    def packed(self, entries: Sequence[Entry]) -> PackedKeys:
-        """Compress some of the entries."""
-        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
-        labels = pack_labels(self.labels, [e.key for e in entries])
-        return PackedKeys(zlib.compress(json.dumps(columns).encode()), self.storage_options, labels)
-
-    def __dask_tokenize__(self) -> object:
-        """Name it for Dask by its entries, in which the marks of all labels are."""
-        entries = [(e.key, e.url, e.size, e.etag, e.labels) for e in self.entries]
-        token = None if self.labels is None else self.labels.token()
-        return tokenize(entries, self.root, dict(self.storage_options), token)
-
-
-@dataclass(frozen=True)
-class PackedKeys:
-    """A run of keys, compressed: what travels inside a task.
-
-    Parameters
-    ----------
-    data : bytes
-        Columns of keys, URLs, sizes and etags.
-    storage_options : mapping
-        What fsspec needs to open the URLs. Never shown.
-    labels : bytes, optional
-        Where the targets of these images come from; see `pack_labels`.
-    """
-
-    data: bytes = field(repr=False)
-    storage_options: Mapping[str, Any] = field(repr=False)
-    labels: bytes | None = field(default=None, repr=False)
-
-    def listing(self) -> Listing:
-        """Return the entries as they were packed."""
-        columns = json.loads(zlib.decompress(self.data))
-        entries = (Entry(*row) for row in zip(*columns, strict=True))
-        return Listing(tuple(entries), storage_options=self.storage_options, labels=unpack_labels(self.labels))
-
-
-def pack_labels(labels: Labels | None, keys: Sequence[str]) -> bytes | None:
-    """Return the labels of some images, compressed: a scheduler that a task passes by need not know their classes."""
-    return None if labels is None else zlib.compress(cloudpickle.dumps(labels.part(keys)))
-
-
-def unpack_labels(data: bytes | None) -> Labels | None:
-    """Return labels as they were packed."""
-    if data is None:
-        return None
-    labels: Labels = pickle.loads(zlib.decompress(data))  # noqa: S301 - a task's own content
-    return labels
-
-
-def unpack(packed: PackedKeys) -> list[ImageRecord]:
-    """Return the records of a pack, without pixels. This is what a bag's task does."""
-    return packed.listing().records()
 
 
 def list_images(
@@ -220,11 +72,11 @@ def list_images(
     if any(other != options for other in by_url):
         raise RecipeError("the URLs name different hosts or users: list each on its own")
     top = "" if root is None else _as_url(*filesystem(os.fspath(root), options))
-    entries = tuple(entry_of(os.fspath(url), root, options) for url in given)
+    entries = [entry_of(os.fspath(url), root, options) for url in given]
     for entry in entries:
         if entry.size is None and "://" not in entry.url and Path(entry.url).is_dir():
             raise RecipeError(f"{entry.url} is a folder: read it on its own, a list is one of files")
-    return Listing(entries, top, options)
+    return Listing(Entries.of(entries), top, options)
 
 
 def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
@@ -252,7 +104,7 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing
     entries = [
         Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info)) for name, info in found.items()
     ]
-    return Listing(tuple(sorted(entries, key=lambda e: e.key)), _as_url(fs, base), options)
+    return Listing(Entries.of(entries).sorted(), _as_url(fs, base), options)
 
 
 def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
@@ -267,14 +119,6 @@ def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, An
 
 def _is_record(path: str) -> bool:
     return RECORD_FOLDER in path.split("/")
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> Entry:

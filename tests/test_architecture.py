@@ -19,9 +19,9 @@ RANKS = [
     ("errors", "settings"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
-    ("ops", "codecs", "objects", "storage", "write_behind", "log"),
+    ("entries", "ops", "codecs", "objects", "storage", "write_behind", "log"),
     ("tree",),
-    ("recipe", "recipe_files", "plan", "sources", "labels", "read"),
+    ("recipe", "recipe_files", "plan", "listing", "sources", "labels", "read"),
     ("backends",),
     (
         "layouts",
@@ -30,6 +30,7 @@ RANKS = [
         "sinks",
         "manifest",
         "shards",
+        "block_work",
         "target",
         "lease",
         "run",
@@ -40,7 +41,7 @@ RANKS = [
         "augmentation",
     ),
     ("display", "estimate"),
-    ("optimize", "tables", "report", "following", "writing", "bag", "augmented", "replay"),
+    ("optimize", "tables", "report", "following", "identify", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "catalogue", "cli", "service"),
 ]

@@ -14,8 +14,9 @@ import numpy as np
 
 from kaleidoscope import settings
 from kaleidoscope.codecs import MAX_PIXELS, decode
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import DecodeError, RecipeError
-from kaleidoscope.sources import Entry, Url, list_images
+from kaleidoscope.sources import Url, list_images
 from kaleidoscope.storage import public, read_url
 from kaleidoscope.targets import Targets
 
