@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -92,24 +93,34 @@ class Entries(Sequence[Entry]):
         """
         if isinstance(entries, Entries):
             return entries
-        rows = [(e.key, e.url, e.size, e.etag, e.labels) for e in entries]
-        keys, urls, sizes, etags, labels = zip(*rows, strict=True) if rows else ((), (), (), (), ())
-        return cls(
-            texts(keys),
-            _common_start(keys, urls) if rows else "",
-            np.array([_NO_SIZE if size is None else size for size in sizes], np.int64),
-            texts(etags),
-            texts(labels) if any(labels) else None,
-        )
+        several, left = [], iter(entries)
+        while few := list(islice(left, _AT_ONCE)):
+            keys, urls, sizes, etags, labels = ([getattr(e, name) for e in few] for name in Entry.__slots__)
+            several.append(
+                cls(
+                    texts(keys),
+                    _common_start(keys, urls),
+                    np.array([_NO_SIZE if size is None else size for size in sizes], np.int64),
+                    texts(etags),
+                    texts(labels) if any(labels) else None,
+                )
+            )
+        return cls.joined(several)
 
     @classmethod
     def joined(cls, several: Sequence[Entries]) -> Entries:
-        """Put several, of which each has its URLs as one text and the same, into one."""
+        """Put several into one."""
+        if not several:
+            return cls(texts(()), "", np.array((), np.int64), texts(()))
+        starts = {one.urls if isinstance(one.urls, str) else None for one in several if len(one)}
+        apart = None in starts or len(starts) > 1
+        marked = any(one.labels is not None for one in several)
         return cls(
             np.concatenate([one.keys for one in several]),
-            several[0].urls,
+            np.concatenate([texts(one.lists()[1]) for one in several]) if apart else (starts or {""}).pop() or "",
             np.concatenate([one.sizes for one in several]),
             np.concatenate([one.etags for one in several]),
+            np.concatenate([texts(one.lists()[4]) for one in several]) if marked else None,
         )
 
     def __len__(self) -> int:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaleidoscope.buckets import Bucket, Tell, is_bucket
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
 #: What Kaleidoscope keeps about its outputs lies in a folder of this name; a listing passes it by.
 RECORD_FOLDER = "_kaleidoscope"
 
+#: How the name of an image ends.
+_IMAGES = tuple(f".{extension}" for extension in KNOWN_EXTENSIONS)
+_WILDCARD = re.compile(r"[*?[]")
+
 Url = str | os.PathLike[str]
 
 
@@ -28,6 +37,7 @@ def list_images(
     *,
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    tell: Tell = lambda _: None,
 ) -> Listing:
     """List the images of a folder, a glob, a file, or a list of files.
 
@@ -41,6 +51,8 @@ def list_images(
         parent; for a list, the URL without its scheme is the key.
     storage_options : mapping, optional
         What fsspec needs.
+    tell : callable
+        Is told of a bucket's keys as they come: how many more.
 
     Returns
     -------
@@ -58,7 +70,7 @@ def list_images(
         place = os.fspath(urls)
         if not place:
             raise RecipeError("expected a URL or path of images, got an empty one")
-        return _list_one(place, root, options_of(place, storage_options))
+        return _list_one(place, root, options_of(place, storage_options), tell)
     if not isinstance(urls, Iterable):
         raise RecipeError(f"expected URLs or paths of images, got {urls!r} ({type(urls).__name__})")
     given = list(urls)
@@ -79,42 +91,103 @@ def list_images(
     return Listing(Entries.of(entries), top, options)
 
 
-def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
+@dataclass(frozen=True)
+class _Found:
+    """What was found, and what its keys are relative to."""
+
+    entries: Entries
+    base: str
+    is_glob: bool = False
+
+
+def _list_one(url: str, root: Url | None, options: Mapping[str, Any], tell: Tell) -> Listing:
     fs, path = filesystem(url, options)
+    top = None if root is None else filesystem(os.fspath(root), options)[1]
     with store_errors(f"list {url}"):
-        if fs.isdir(path):
-            found, base = _images_in(fs, path), path
-        elif fs.exists(path):
-            found, base = {path: fs.info(path)}, posixpath.dirname(path)
-        elif any(wildcard in path for wildcard in "*?["):
-            found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
-            base = _before_wildcard(path)
-        else:
-            raise StoreError(
-                f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
-                "name, and that of its bucket"
-            )
-    if not found:
+        found = _in_bucket(fs, path, top, options, tell) if is_bucket(fs) else _in_folders(fs, path, top)
+    if found is None:
+        raise StoreError(
+            f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
+            "name, and that of its bucket"
+        )
+    if not len(found.entries):
         looked = "files that end in " + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
-        if not fs.isdir(path):
+        if found.is_glob:
             looked = "files whose names fit this pattern"
         raise StoreError(f"there are no images in {public(url)}: looked for {looked}")
-    if root is not None:
-        base = filesystem(os.fspath(root), options)[1]
-    entries = [
-        Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info)) for name, info in found.items()
-    ]
-    return Listing(Entries.of(entries).sorted(), _as_url(fs, base), options)
+    return Listing(found.entries.sorted(), _as_url(fs, found.base), options)
 
 
-def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for name, info in fs.find(folder, detail=True).items():
-        parts = _relative(name, folder).split("/")
-        hidden = any(part.startswith(".") or part == RECORD_FOLDER for part in parts)
-        if not hidden and extension(name) in KNOWN_EXTENSIONS:
-            found[name] = info
-    return found
+def _in_folders(fs: AbstractFileSystem, path: str, top: str | None) -> _Found | None:
+    """Return the images in a folder, those that a glob fits, or one; None if there is nothing."""
+    is_glob = False
+    if fs.isdir(path):
+        infos: Iterable[tuple[str, Mapping[str, Any]]] = _images_in(fs, path)
+        base = path
+    elif fs.exists(path):
+        infos, base = [(path, fs.info(path))], posixpath.dirname(path)
+    elif _WILDCARD.search(path):
+        is_glob = True
+        infos = [(p, i) for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)]
+        base = _before_wildcard(path)
+    else:
+        return None
+    base = base if top is None else top
+    found = (Entry(_relative(p, base), _as_url(fs, p), info.get("size"), _etag(info)) for p, info in infos)
+    return _Found(Entries.of(found), base, is_glob)
+
+
+def _in_bucket(
+    fs: AbstractFileSystem, path: str, top: str | None, options: Mapping[str, Any], tell: Tell
+) -> _Found | None:
+    """Do the same in a bucket of S3, where all that lies in it is asked for at once."""
+    name, _, key = path.partition("/")
+    bucket = Bucket(fs, name, options, tell)
+
+    def listed(prefix: str, base: str, wanted: Callable[[str], bool]) -> tuple[Entries, bool]:
+        base = base if top is None else top
+        if f"{base}/".startswith(f"{name}/"):
+            return bucket.entries(prefix, f"{base}/".partition("/")[2].lstrip("/"), wanted)
+        raise RecipeError(f"{public(path)} does not lie in the root {public(base)}")
+
+    folder = f"{key.rstrip('/')}/" if key else ""
+    with suppress(FileNotFoundError):  # no such bucket
+        entries, there = listed(folder, path, lambda name: _is_image(name[len(folder) :]))
+        if there or not key:
+            return _Found(entries, path if top is None else top)
+        if fs.exists(path):
+            whole, base = fs.info(path), posixpath.dirname(path) if top is None else top
+            return _Found(
+                Entries.of([Entry(_relative(path, base), _as_url(fs, path), whole["size"], _etag(whole))]), base
+            )
+    wildcard = _WILDCARD.search(key)
+    if wildcard is None:
+        return None
+    from fsspec.utils import glob_translate
+
+    base, pattern = _before_wildcard(path), re.compile(glob_translate(key))
+    entries = Entries.of(())
+    with suppress(FileNotFoundError):
+        entries, _ = listed(
+            key[: wildcard.start()],
+            base,
+            lambda name: bool(pattern.match(name)) and not name.endswith("/") and not _is_record(name),
+        )
+    return _Found(entries, base if top is None else top, is_glob=True)
+
+
+def _images_in(fs: AbstractFileSystem, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the images in a folder; of this machine those of one folder after the other, as all are too many."""
+    if is_local(fs):
+        infos = chain.from_iterable(files.values() for _, _, files in fs.walk(folder, detail=True))
+    else:
+        infos = iter(fs.find(folder, detail=True).values())
+    return ((info["name"], info) for info in infos if _is_image(_relative(info["name"], folder)))
+
+
+def _is_image(name: str) -> bool:
+    """Whether a file, by its name in the folder that is listed, is an image that is not hidden."""
+    return name.lower().endswith(_IMAGES) and "/." not in f"/{name}" and not _is_record(name)
 
 
 def _is_record(path: str) -> bool:
@@ -154,8 +227,8 @@ def _relative(path: str, base: str) -> str:
 
 
 def _before_wildcard(path: str) -> str:
-    first = min(path.find(wildcard) for wildcard in "*?[" if wildcard in path)
-    return posixpath.dirname(path[:first])
+    first = _WILDCARD.search(path)
+    return posixpath.dirname(path[: first.start()] if first else path)
 
 
 def _as_url(fs: AbstractFileSystem, path: str) -> str:

@@ -83,8 +83,8 @@ class TestAFolder:
     def test_is_sorted_whatever_the_store_says_first(self, tmp_path, monkeypatch):
         for name in "bac":
             (tmp_path / f"{name}.jpg").write_bytes(b"1")
-        find = LocalFileSystem.find
-        monkeypatch.setattr(LocalFileSystem, "find", lambda *args, **more: dict(reversed(find(*args, **more).items())))
+        ls = LocalFileSystem.ls
+        monkeypatch.setattr(LocalFileSystem, "ls", lambda *args, **more: ls(*args, **more)[::-1])
         assert keys(list_images(tmp_path)) == ["a.jpg", "b.jpg", "c.jpg"]
 
     def test_without_images_is_refused_with_what_was_looked_for(self, make):

@@ -1,0 +1,209 @@
+"""Listing buckets: how many requests it takes, in which order, and what is in a bucket that no folder can hold."""
+
+import itertools
+import random
+import threading
+import urllib.parse
+
+import dask
+import pytest
+import werkzeug.serving
+
+from kaleidoscope import buckets
+from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.sources import list_images
+
+LIBRARIES = ["obstore", "fsspec"]
+
+
+class Counted:
+    """A server of S3 in this process, which notes what it is asked for, and is filled from behind."""
+
+    def __init__(self):
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        self.requests, self._app = [], DomainDispatcherApplication(create_backend_app)
+        self._server = werkzeug.serving.make_server("127.0.0.1", 0, self._noted, threaded=True)
+        self.options = {
+            "key": "kaleidoscope",
+            "secret": "only-for-this-test",
+            "endpoint_url": f"http://127.0.0.1:{self._server.port}",
+        }
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _noted(self, environ, start_response):
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ))
+        return self._app(environ, start_response)
+
+    @property
+    def lists(self):
+        """What each listing asked for."""
+        asked = (urllib.parse.parse_qs(e["QUERY_STRING"]) for method, _, e in self.requests if method == "GET")
+        return [{name: values[0] for name, values in query.items()} for query in asked if "list-type" in query]
+
+    @property
+    def inside(self):
+        from moto.backends import get_backend
+
+        return get_backend("s3")["123456789012"]["aws"]
+
+    def fill(self, bucket, keys):
+        """Put one byte under each key, into a bucket that has nothing else."""
+        if bucket not in self.inside.buckets:
+            self.inside.create_bucket(bucket, "us-east-1")
+        for key in keys:
+            self.inside.put_object(bucket, key, b"" if key.endswith("/") else b"1")
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("moto.server")
+    with Counted() as counted, pytest.MonkeyPatch.context() as env:
+        env.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield counted
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request):
+    with dask.config.set({"kaleidoscope.object-store": request.param}):
+        yield request.param
+
+
+FLAT = [f"flat/{number:05d}.jpg" for number in range(2500)]
+MANY = [f"many/{folder:04d}/{number}.jpg" for folder in range(1500) for number in range(2)]
+DEEP = [f"deep/one/train/{folder:02d}/{number:04d}.jpg" for folder in range(20) for number in range(150)]
+
+
+@pytest.fixture(scope="module")
+def full(server):
+    """A bucket with folders of thousands of images: flat, in many folders, and in a few that lie deep."""
+    server.fill("full", [*FLAT, *MANY, *DEEP, "few/a.jpg", "few/b/c.png", "few/notes.txt"])
+    return server
+
+
+@pytest.mark.parametrize(
+    ("folder", "keys", "most"),
+    [
+        ("few", ["few/a.jpg", "few/b/c.png"], 1),
+        ("flat", FLAT, 1 + 1 + 3),  # a page, a look for folders, and the three pages from one place
+        ("many", MANY, 1 + 2 + buckets._AT_ONCE * 2 + 64),
+        ("deep", DEEP, 1 + 3 + 20 + 3),
+    ],
+)
+def test_a_listing_takes_few_requests_and_finds_all_once_in_order(full, library, folder, keys, most):
+    full.requests.clear()
+    told = []
+    listing = list_images(f"s3://full/{folder}", storage_options=full.options, tell=told.append)
+    assert listing.entries.keys.tolist() == [key.partition("/")[2] for key in sorted(keys)]
+    assert listing.entries.urls == f"s3://full/{folder}/"
+    assert {entry.size for entry in listing.entries} == {1}
+    assert all(len(entry.etag) == 32 for entry in listing.entries)
+    assert sum(told) >= len(keys)
+    assert len(full.requests) <= most
+    assert len(full.lists) == len(full.requests)
+
+
+def test_many_folders_are_listed_from_several_places_at_once(full, library):
+    full.requests.clear()
+    list_images("s3://full/many", storage_options=full.options)
+    starts = {query["start-after"] for query in full.lists if "start-after" in query}
+    assert len(starts) == buckets._STRETCHES - 1
+    assert len(full.requests) < 1500, "not one for each folder"
+
+
+@pytest.mark.parametrize("fault", ["unordered", "from the beginning"])
+def test_a_server_that_cannot_list_from_a_place_is_listed_from_the_beginning(full, monkeypatch, fault):
+    request = buckets.Bucket._request
+
+    def otherwise(self, **what):
+        if fault == "from the beginning":
+            what.pop("StartAfter", None)
+            return request(self, **what)
+        page = dict(request(self, **what))
+        page["Contents"] = random.Random(1).sample(page.get("Contents", []), len(page.get("Contents", [])))
+        return page
+
+    monkeypatch.setattr(buckets.Bucket, "_request", otherwise)
+    with dask.config.set({"kaleidoscope.object-store": "fsspec"}):
+        listing = list_images("s3://full/deep", storage_options=full.options)
+    assert listing.entries.keys.tolist() == [key.removeprefix("deep/") for key in DEEP]
+
+
+def test_a_glob_asks_for_what_begins_like_it_only(full, library):
+    full.requests.clear()
+    listing = list_images("s3://full/deep/one/train/1[37]/00*5.jpg", storage_options=full.options)
+    assert listing.entries.keys.tolist() == [f"{f}/{n:04d}.jpg" for f in (13, 17) for n in range(5, 100, 10)]
+    assert {query["prefix"] for query in full.lists} == {
+        "deep/one/train/1[37]/00*5.jpg/",
+        *(query["prefix"] for query in full.lists if query["prefix"].startswith("deep/one/train/1")),
+    }
+
+
+def test_a_root_above_lengthens_keys_and_one_beside_is_refused(full, library):
+    options = full.options
+    assert list_images("s3://full/few", root="s3://full", storage_options=options).entries[0].key == "few/a.jpg"
+    assert list_images("s3://full/few/b/", root="s3://full/few", storage_options=options).entries[0].key == "b/c.png"
+    for root in ("s3://full/flat", "s3://elsewhere", "s3://full/fe"):
+        with pytest.raises(RecipeError, match="does not lie in the root"):
+            list_images("s3://full/few", root=root, storage_options=options)
+
+
+def test_one_object_is_listed_by_its_folder(full, library):
+    (entry,) = list_images("s3://full/few/b/c.png", storage_options=full.options).entries
+    assert (entry.key, entry.url, entry.size) == ("c.png", "s3://full/few/b/c.png", 1)
+
+
+def test_what_lies_twice_under_a_name_and_what_only_looks_like_a_folder(server, library):
+    """A key, and keys below it as if it were a folder; objects of no bytes that stand for folders; empty parts."""
+    server.fill("odd", ["a.jpg", "a.jpg/b.jpg", "c/", "c/d/", "c/e.jpg", "f//g.jpg", "h/./i.jpg", "j.jpg/"])
+    keys = list_images("s3://odd", storage_options=server.options).entries.keys.tolist()
+    assert keys == ["a.jpg", "a.jpg/b.jpg", "c/e.jpg", "f//g.jpg"]
+    assert list_images("s3://odd/c", storage_options=server.options).entries.keys.tolist() == ["e.jpg"]
+    with pytest.raises(StoreError, match="there are no images in"):
+        list_images("s3://odd/c/d", storage_options=server.options)
+
+
+def test_a_path_that_obstore_cannot_spell_ends_no_listing(server, library, monkeypatch):
+    monkeypatch.setattr(buckets, "_AT_ONCE", 2)
+    plain = [f"{folder}/{number:04d}.jpg" for folder in "abcd" for number in range(400)]
+    server.fill("unspellable", [*plain, "b/0100//x.jpg"])
+    listing = list_images("s3://unspellable", storage_options=server.options)
+    assert listing.entries.keys.tolist() == sorted([*plain, "b/0100//x.jpg"])
+
+
+def test_a_versioned_bucket_shows_what_is_there_now(server, library):
+    server.inside.create_bucket(f"versioned-{library}", "us-east-1")
+    server.inside.put_bucket_versioning(f"versioned-{library}", "Enabled")
+    for body in (b"1", b"22"):
+        server.inside.put_object(f"versioned-{library}", "kept.jpg", body)
+        server.inside.put_object(f"versioned-{library}", "gone.jpg", body)
+    server.inside.delete_object(f"versioned-{library}", "gone.jpg")
+    (entry,) = list_images(f"s3://versioned-{library}", storage_options=server.options).entries
+    assert (entry.key, entry.size) == ("kept.jpg", 2)
+
+
+def test_a_public_bucket_is_asked_without_a_signature_and_one_whose_requester_pays_is_told_so(full, library):
+    place = {"endpoint_url": full.options["endpoint_url"]}
+    full.requests.clear()
+    assert len(list_images("s3://full/deep", storage_options={**place, "anon": True}).entries) == len(DEEP)
+    assert full.requests
+    assert not any("HTTP_AUTHORIZATION" in environ for _, _, environ in full.requests)
+    full.requests.clear()
+    list_images("s3://full/deep", storage_options={**full.options, "requester_pays": True})
+    assert {environ.get("HTTP_X_AMZ_REQUEST_PAYER") for _, _, environ in full.requests} == {"requester"}
+
+
+def test_long_listings_are_told_of_as_they_come(full, library):
+    told = []
+    list_images("s3://full/flat", storage_options=full.options, tell=told.append)
+    assert len(told) >= 3
+    assert list(itertools.accumulate(told))[-1] >= len(FLAT)
