@@ -20,8 +20,10 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
+from kaleidoscope.display import Counting
 from kaleidoscope.entries import Entries
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.index import is_index, read_index
 from kaleidoscope.labels import Masks
 from kaleidoscope.labels.table import Several, labels_of, masks_in
 from kaleidoscope.listing import KeyRuns, Listing, RunTasks, unpack
@@ -232,13 +234,15 @@ def read_images(
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
     partition_size: int | None = None,
+    key_column: str | None = None,
 ) -> ImageBag:
     """List images now and return a lazy bag of them; none is opened.
 
     Parameters
     ----------
     urls : str, path, or iterable of them
-        A folder (with everything under it), a glob, one file, or a list of files; local or any fsspec URL.
+        A folder (with everything under it), a glob, one file, or a list of files; or an index that names them: a table
+        (``.parquet``, ``.csv``, ``.csv.gz``) or the ``manifest.json`` of an S3 Inventory. Local or any fsspec URL.
     labels : label format, or several, optional
         What is labelled in them, such as ``ks.labels.Masks("masks")``, a folder of masks; see also
         `ImageBag.with_targets`.
@@ -249,6 +253,10 @@ def read_images(
         What fsspec needs to open the URLs, such as ``{"anon": True}``.
     partition_size : int, optional
         Images in a partition.
+    key_column : str, optional
+        `urls` is an index, and this column of it has the images' URLs, or their paths relative to `root`, else to the
+        index's own folder. By default ``key``, ``url`` or ``path``. Its columns ``size`` and ``etag``, where it has
+        them, tell an image that has changed.
 
     Returns
     -------
@@ -274,7 +282,14 @@ def read_images(
     """
     if partition_size is not None and (type(partition_size) is not int or partition_size < 1):
         raise RecipeError(f"partition_size: expected a number of images of at least 1, got {partition_size!r}")
-    listing = list_images(urls, root=root, storage_options=storage_options)
+    with Counting("keys listed", settings.value("progress")) as counting:
+        if isinstance(urls, str | os.PathLike) and (key_column is not None or is_index(urls)):
+            options = storage_options
+            listing = read_index(urls, key_column=key_column, root=root, storage_options=options, tell=counting.advance)
+        elif key_column is not None:
+            raise RecipeError(f"key_column={key_column!r}: expected one index with that column, got {urls!r}")
+        else:
+            listing = list_images(urls, root=root, storage_options=storage_options, tell=counting.advance)
     return _bag_of(listing if labels is None else _with_masks(listing, labels), partition_size)
 
 

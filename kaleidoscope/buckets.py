@@ -156,8 +156,10 @@ class Bucket:
         if isinstance(objects, ObstoreObjects) and (not prefix or prefix.endswith("/")):
             try:
                 for found in objects.listed(self.name, prefix.rstrip("/"), after):
-                    yield [(one["path"], one["size"], one["e_tag"] or "") for one in found]
-                    after = found[-1]["path"]
+                    # obstore takes the slash from the end of `after`: "a/b.jpg", before "a/b/", would come again.
+                    page = [(one["path"], one["size"], one["e_tag"] or "") for one in found]
+                    yield [one for one in page if not after.rstrip("/") < one[0] <= after]
+                    after = page[-1][0]
             except OddPathError:
                 pass  # s3fs goes on from there
             else:

@@ -45,6 +45,8 @@ _KNOWN_INSIDE = {"endpoint_url", "region_name"}
 _PASSED_OVER = {"use_listings_cache", "skip_instance_cache", "asynchronous"}
 #: For how long credentials of the machine, a role or a profile are used before they are asked for again.
 _CREDENTIALS_HOLD = timedelta(minutes=5)
+#: Keys that S3 tells in one answer.
+_A_PAGE = 1000
 #: Begins what obstore tells beyond its message.
 _DETAILS = "\n\nDebug source:"
 #: What has to be allowed.
@@ -214,7 +216,7 @@ class ObstoreObjects:
             nonlocal pages
             try:
                 with _plain_errors(bucket, prefix, "list"):
-                    pages = pages or iter(obstore.list(store, prefix or None, offset=after or None, chunk_size=1000))
+                    pages = pages or iter(obstore.list(store, prefix or None, offset=after or None, chunk_size=_A_PAGE))
                     return next(pages, None)
             except obstore.exceptions.InvalidPathError as error:
                 raise OddPathError(str(error)) from None

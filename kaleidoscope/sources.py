@@ -152,7 +152,7 @@ def _in_bucket(
 
     folder = f"{key.rstrip('/')}/" if key else ""
     with suppress(FileNotFoundError):  # no such bucket
-        entries, there = listed(folder, path, lambda name: _is_image(name[len(folder) :]))
+        entries, there = listed(folder, path, lambda name: is_image(name[len(folder) :]))
         if there or not key:
             return _Found(entries, path if top is None else top)
         if fs.exists(path):
@@ -182,10 +182,10 @@ def _images_in(fs: AbstractFileSystem, folder: str) -> Iterator[tuple[str, Mappi
         infos = chain.from_iterable(files.values() for _, _, files in fs.walk(folder, detail=True))
     else:
         infos = iter(fs.find(folder, detail=True).values())
-    return ((info["name"], info) for info in infos if _is_image(_relative(info["name"], folder)))
+    return ((info["name"], info) for info in infos if is_image(_relative(info["name"], folder)))
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Whether a file, by its name in the folder that is listed, is an image that is not hidden."""
     return name.lower().endswith(_IMAGES) and "/." not in f"/{name}" and not _is_record(name)
 
@@ -200,19 +200,19 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
     A remote one would cost a request each; it is met when it is read. So is a file that is not there, or a folder.
     """
     fs, path = filesystem(url, storage_options)
-    key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
+    key = key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)
     return Entry(key, path, info["size"], _etag(info))
 
 
-def _key_of_url(url: str) -> str:
+def key_of_url(url: str) -> str:
     """Return the URL without its scheme, as it was given.
 
     Examples
     --------
-    >>> _key_of_url("s3://bucket/a/b.jpg"), _key_of_url("/data/b.jpg"), _key_of_url("photos/b.jpg")
+    >>> key_of_url("s3://bucket/a/b.jpg"), key_of_url("/data/b.jpg"), key_of_url("photos/b.jpg")
     ('bucket/a/b.jpg', 'data/b.jpg', 'photos/b.jpg')
     """
     path = public(url).split("://", 1)[-1].replace(os.sep, "/")

@@ -21,7 +21,7 @@ RANKS = [
     ("registry",),
     ("entries", "ops", "codecs", "objects", "storage", "write_behind", "log"),
     ("tree",),
-    ("recipe", "recipe_files", "plan", "listing", "buckets", "sources", "labels", "read"),
+    ("recipe", "recipe_files", "plan", "listing", "buckets", "sources", "index", "labels", "read"),
     ("backends",),
     (
         "layouts",
