@@ -7,6 +7,7 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -85,23 +86,22 @@ def read_index(
     fs, path = filesystem(place, options_of(place, storage_options))
     with store_errors(f"read {place}"):
         table = _inventory(fs, path) if posixpath.basename(path) == _INVENTORY else _table(fs, path)
-        several = [rows for rows in _rows(table, key_column, tell) if len(rows.keys)]
+        folder = None if table.is_inventory else _folder(table, root)
+        several = [one for one in _entries(table, key_column, folder, tell, given_root=root is not None) if len(one)]
     if not several:
         raise StoreError(f"there are no images in {public(place)}: it has no row that names one")
-    buckets = {one.bucket for one in several}
-    if len(buckets) > 1:
-        raise RecipeError(f"{public(place)}: expected objects of one bucket, got {sorted(map(str, buckets))}")
-    (bucket,) = buckets
-    if bucket is not None:
-        base = f"s3://{bucket}"
-    elif root is not None:
-        base = os.fspath(root).rstrip("/")
-    else:
-        top = posixpath.dirname(table.top)
-        base = top if is_local(fs) else str(fs.unstrip_protocol(top))
-    entries = Entries.joined([one.entries(base, given_root=root is not None) for one in several])
-    where = base if isinstance(entries.urls, str) else ""
-    return Listing(entries.sorted() if table.is_inventory else entries, where, options_of(base, storage_options))
+    entries = Entries.joined(several)
+    where = entries.urls if isinstance(entries.urls, str) else ""
+    options = options_of(entries[0].url, storage_options)
+    return Listing(entries.sorted() if table.is_inventory else entries, where.rstrip("/"), options)
+
+
+def _folder(table: _Table, root: Url | None) -> str:
+    """Return what paths are relative to."""
+    if root is not None:
+        return os.fspath(root).rstrip("/")
+    top = posixpath.dirname(table.top)
+    return top if is_local(table.fs) else str(table.fs.unstrip_protocol(top))
 
 
 @dataclass(frozen=True)
@@ -188,37 +188,17 @@ def _inventory(fs: AbstractFileSystem, path: str) -> _Table:
     return _Table(fs, path, files, kind == "CSV", names, is_inventory=True)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Some rows of an index, columns of equal length."""
-
-    keys: list[str]
-    sizes: list[int]
-    etags: list[str]
-    bucket: str | None
-
-    def entries(self, base: str, *, given_root: bool) -> Entries:
-        """Return them as entries; paths lie in a folder, URLs where they say."""
-        sizes, etags = np.array(self.sizes, np.int64), texts(self.etags)
-        if not any("://" in key or key.startswith("/") for key in self.keys):
-            return Entries(texts(self.keys), f"{base}/", sizes, etags)
-        start = f"{base}/"
-        urls = [key if "://" in key or key.startswith("/") else start + key for key in self.keys]
-        if not given_root:
-            return Entries(texts(map(key_of_url, urls)), texts(urls), sizes, etags)
-        for url in urls:
-            if not url.startswith(start):
-                raise RecipeError(f"{public(url)} does not lie in the root {public(base)}")
-        return Entries(texts(url[len(start) :] for url in urls), start, sizes, etags)
-
-
-def _rows(table: _Table, key_column: str | None, tell: Tell) -> Iterator[_Rows]:
+def _entries(
+    table: _Table, key_column: str | None, folder: str | None, tell: Tell, *, given_root: bool
+) -> Iterator[Entries]:
+    """Yield the images as their rows are read: all rows as Python has them would be half a gigabyte a million."""
     names = table.columns()
     plain = {_plain(name): name for name in reversed(names)}
     key = _key_column(table, names, plain, key_column)
-    used = {each: plain[each] for each in (_SIZE, _ETAG, _BUCKET, _LATEST, _DELETED) if each in plain}
-    if not table.is_inventory and _plain(key) != "key":
-        used.pop(_BUCKET, None)
+    if table.is_inventory and _BUCKET not in plain:
+        raise RecipeError(f"{public(table.top)}: expected an inventory with the column Bucket, got {', '.join(names)}")
+    wanted = (_SIZE, _ETAG, _BUCKET, _LATEST, _DELETED) if table.is_inventory else (_SIZE, _ETAG)
+    used = {each: plain[each] for each in wanted if each in plain}
     before = 0
     for batch in table.batches([key, *used.values()]):
         columns = {each: batch[name].to_pylist() for each, name in used.items()}
@@ -228,28 +208,43 @@ def _rows(table: _Table, key_column: str | None, tell: Tell) -> Iterator[_Rows]:
             raise RecipeError(f"row {before + wrong} of the index: expected an image's {key}, got {keys[wrong]!r}")
         before += len(keys)
         tell(len(keys))
-        yield from _of_buckets(table, keys, columns)
+        if folder is None:
+            folder = f"s3://{columns[_BUCKET][0]}"
+        if table.is_inventory:
+            keys, columns = _in_a_listing(table, keys, columns, folder)
+        sizes = np.array([_size(size) for size in columns.get(_SIZE, [None] * len(keys))], np.int64)
+        etags = texts(str(etag or "").strip('"') for etag in columns.get(_ETAG, [""] * len(keys)))
+        yield Entries(*_keys_and_urls(keys, folder, given_root=given_root), sizes, etags)
 
 
-def _of_buckets(table: _Table, keys: list[str], columns: Mapping[str, list[Any]]) -> Iterator[_Rows]:
-    """Yield rows that are of one bucket each, without those that an inventory has and a listing has not."""
-    count = len(keys)
-    if table.is_csv and table.is_inventory:
+def _keys_and_urls(keys: list[str], folder: str, *, given_root: bool) -> tuple[Any, Any]:
+    """Return the keys and URLs of what an index names: paths lie in a folder, URLs where they say."""
+    start = f"{folder}/"
+    if not any("://" in key or key.startswith("/") for key in keys):
+        return texts(keys), start
+    urls = [key if "://" in key or key.startswith("/") else start + key for key in keys]
+    if not given_root:
+        return texts(map(key_of_url, urls)), texts(urls)
+    for url in urls:
+        if not url.startswith(start):
+            raise RecipeError(f"{public(url)} does not lie in the root {public(folder)}")
+    return texts(url[len(start) :] for url in urls), start
+
+
+def _in_a_listing(
+    table: _Table, keys: list[str], columns: Mapping[str, list[Any]], folder: str
+) -> tuple[list[str], dict[str, list[Any]]]:
+    """Return the rows of an inventory that a listing of the bucket would have: images, as they are now."""
+    if table.is_csv:
         keys = [unquote_plus(key) for key in keys]
-    keep = [not table.is_inventory or is_image(key) for key in keys]
+    keep = [is_image(key) for key in keys]
     for name, good in ((_LATEST, "true"), (_DELETED, "false")):
         if name in columns:
             keep = [kept and str(value).lower() == good for kept, value in zip(keep, columns[name], strict=True)]
-    buckets = columns.get(_BUCKET, [None] * count)
-    sizes, etags = columns.get(_SIZE, [None] * count), columns.get(_ETAG, [None] * count)
-    for bucket in dict.fromkeys(b for b, kept in zip(buckets, keep, strict=True) if kept):
-        places = [place for place in range(count) if keep[place] and buckets[place] == bucket]
-        yield _Rows(
-            [keys[place] for place in places],
-            [_size(sizes[place]) for place in places],
-            [str(etags[place] or "").strip('"') for place in places],
-            bucket,
-        )
+    others = sorted({f"s3://{bucket}" for bucket in columns[_BUCKET]} - {folder})
+    if others:
+        raise RecipeError(f"{public(table.top)}: expected objects of one bucket, got {folder} and {others[0]}")
+    return list(compress(keys, keep)), {name: list(compress(column, keep)) for name, column in columns.items()}
 
 
 def _size(given: Any) -> int:

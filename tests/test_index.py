@@ -136,8 +136,12 @@ def test_an_inventory_gives_what_a_listing_of_its_bucket_would(kind, tmp_path):
     assert (listing.root, listing.storage_options) == ("s3://raw", {"anon": True})
     rows["Bucket"] = ["raw"] * 2 + ["cooked"] * 6
     (tmp_path / "other").mkdir()
-    with pytest.raises(RecipeError, match=r"expected objects of one bucket, got \['cooked', 'raw'\]"):
+    with pytest.raises(RecipeError, match="expected objects of one bucket, got s3://raw and s3://cooked"):
         read_index(inventory(tmp_path / "other", kind, {**rows, "IsLatest": True}))
+    (tmp_path / "third").mkdir()
+    del rows["Bucket"]
+    with pytest.raises(RecipeError, match="expected an inventory with the column Bucket, got"):
+        read_index(inventory(tmp_path / "third", kind, rows))
 
 
 @pytest.mark.parametrize(
