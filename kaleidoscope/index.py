@@ -23,6 +23,7 @@ from kaleidoscope.storage import filesystem, is_local, options_of, public, store
 if TYPE_CHECKING:
     import pyarrow as pa
     from fsspec import AbstractFileSystem
+    from numpy.typing import NDArray
 
 _ENDINGS = (".parquet", ".csv", ".csv.gz")
 _INVENTORY = "manifest.json"
@@ -212,7 +213,7 @@ def _entries(
             folder = f"s3://{columns[_BUCKET][0]}"
         if table.is_inventory:
             keys, columns = _in_a_listing(table, keys, columns, folder)
-        sizes = np.array([_size(size) for size in columns.get(_SIZE, [None] * len(keys))], np.int64)
+        sizes = _sizes(columns.get(_SIZE, [None] * len(keys)))
         etags = texts(str(etag or "").strip('"') for etag in columns.get(_ETAG, [""] * len(keys)))
         yield Entries(*_keys_and_urls(keys, folder, given_root=given_root), sizes, etags)
 
@@ -247,12 +248,13 @@ def _in_a_listing(
     return list(compress(keys, keep)), {name: list(compress(column, keep)) for name, column in columns.items()}
 
 
-def _size(given: Any) -> int:
-    """Return bytes, -1 where a table says nothing."""
+def _sizes(given: Sequence[Any]) -> NDArray[np.int64]:
+    """Return bytes, -1 where a table says nothing; a column with gaps may have become one of floats."""
     try:
-        return int(float(given))  # a column with gaps may have become one of floats
-    except (TypeError, ValueError, OverflowError):  # None, empty, NaN
-        return -1
+        values = np.array(given, np.float64)
+    except ValueError:  # a text that is no number, or an empty one
+        values = np.array([float(size) if str(size).strip().isdigit() else np.nan for size in given])
+    return np.where(np.isfinite(values), values, -1).astype(np.int64)
 
 
 def _key_column(table: _Table, names: Sequence[str], plain: Mapping[str, str], wanted: str | None) -> str:

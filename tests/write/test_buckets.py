@@ -1,15 +1,24 @@
-"""Listing buckets: how many requests it takes, in which order, and what is in a bucket that no folder can hold."""
+"""Buckets: how many requests a listing takes, in which order, and names that no folder can hold, in and out."""
 
+import gzip
+import io
+import json
 import threading
 import urllib.parse
 
+import cv2
 import dask
+import fsspec
+import numpy as np
 import pytest
 import werkzeug.serving
 
-from kaleidoscope import buckets, objects
+import kaleidoscope as ks
+from kaleidoscope import buckets, objects, ops
 from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.objects import ObstoreObjects
 from kaleidoscope.sources import list_images
+from kaleidoscope.storage import Store
 
 LIBRARIES = ["obstore", "fsspec"]
 
@@ -218,3 +227,109 @@ def test_long_listings_are_told_of_as_they_come(full, library):
     list_images("s3://full/many", storage_options=full.options, tell=told.append)
     assert len(told) >= 8
     assert sum(told) == len(MANY)
+
+
+# ------------------------------------------------------------------------------------ from a bucket into a bucket
+
+AWKWARD = [
+    *(
+        "sp ace.png",
+        "plus+plus.png",
+        "100%.png",
+        "a%20b.png",
+        "hash#1.png",
+        "what?q=1&r=2.png",
+        "日本/ü \U0001f600.png",
+    ),
+    *("=a;b,c.png", "'quo\"te.png", "~/@$!.png", "(1) [2] {3}.png", "a:b::c.png"),
+    *("/".join(["ü" * 60] * 7) + "é" * 27,),
+]
+ONLY_IN_BUCKETS = ["a.png", "a.png/b.png", "é" * 446 + ".png", "c//d.png", "e/./f.png", "folder/", "folder/g/"]
+
+
+def small(number):
+    return np.full((4, 6, 3), 3 * number, np.uint8)
+
+
+def check_copied(options, keys, source, target, library, out_options=None):
+    """Write the variants of all keys into another bucket; check names, pixels, and that nothing is left to do."""
+    out_options = out_options or options
+    dataset = ks.read_images(source, storage_options=options)
+    assert dataset.listing.entries.keys.tolist() == sorted(keys)
+    run = ks.augment(dataset, [ops.HorizontalFlip()]).write(target, format="npy", storage_options=out_options)
+    report = run.compute()
+    assert (report.inputs, report.outputs, report.failed) == (len(keys), 2 * len(keys), 0), report.errors.to_string()
+    store = Store(target, out_options)
+    assert isinstance(store.objects, ObstoreObjects) == (library == "obstore")
+    rows = report.manifest.compute()
+    assert rows["output"].is_unique
+    assert set(rows["output"]) == {name for name in store.find() if not name.startswith("_kaleidoscope/")}
+    for row in rows.itertuples():
+        np.testing.assert_array_equal(np.load(io.BytesIO(store.read(row.output))), small(keys.index(row.key)))
+    assert run.left == 0
+
+
+def names_of(keys):
+    """Return keys that end as images do."""
+    return [key if key.endswith((".png", "/")) else f"{key}.png" for key in keys]
+
+
+def test_awkward_names_go_through_a_server_of_files(s3, library):
+    keys = names_of(AWKWARD)
+    assert max(len(key.encode()) for key in keys) >= 900
+    fs = fsspec.filesystem("s3", use_listings_cache=False, **s3)
+    for number, key in enumerate(keys):
+        fs.pipe_file(f"photos/awkward/{key}", cv2.imencode(".png", small(number))[1].tobytes())
+    check_copied(s3, keys, "s3://photos/awkward/", f"s3://out/of awkward-{library}", library)
+
+
+@pytest.mark.parametrize("access", ["anonymous", "requester pays"])
+def test_awkward_names_go_through_a_server_of_objects(server, library, access):
+    """Also a key beside keys below it, objects of no bytes that stand for folders, and parts that are no names."""
+    from moto.s3.models import get_canned_acl
+
+    keys = names_of([*AWKWARD, *ONLY_IN_BUCKETS])
+    bucket = f"awkward-{library}-{access.partition(' ')[0]}"
+    for name in (bucket, f"{bucket}-out"):
+        server.inside.create_bucket(name, "us-east-1")
+    for number, key in enumerate(keys):
+        data = b"" if key.endswith("/") else cv2.imencode(".png", small(number))[1].tobytes()
+        there = server.inside.put_object(bucket, key, data)
+        if access == "anonymous":
+            there.set_acl(get_canned_acl("public-read"))
+    options = dict(server.options)
+    if access == "anonymous":
+        options = {"anon": True, "endpoint_url": options["endpoint_url"]}
+    elif access == "requester pays":
+        options["requester_pays"] = True
+    server.requests.clear()
+    there = [key for key in keys if not key.endswith("/") and "/./" not in key]
+    numbered = [key for key in keys if key in there]
+    assert [keys.index(key) for key in numbered] == list(range(len(AWKWARD) + 4))
+    check_copied(options, numbered, f"s3://{bucket}", f"s3://{bucket}-out/a b#1", library, server.options)
+    asked = [environ for _, path, environ in server.requests if path.startswith(f"/{bucket}/") or path == f"/{bucket}"]
+    assert len(asked) > len(there)
+    assert all("HTTP_AUTHORIZATION" in environ for environ in asked) == (access != "anonymous")
+    payers = {environ.get("HTTP_X_AMZ_REQUEST_PAYER") for environ in asked}
+    assert payers == ({"requester"} if access == "requester pays" else {None})
+
+
+def test_an_inventory_in_a_bucket_is_read_from_where_it_says(server, library):
+    bucket = f"listed-{library}"
+    server.fill(bucket, ["a.jpg", "b/c d.jpg"])
+    server.fill(f"{bucket}-lists", [])
+    rows = "".join(f'"{bucket}","{key}","1","e"\n' for key in ("b/c+d.jpg", "a.jpg", "b/"))
+    said = {
+        "destinationBucket": f"arn:aws:s3:::{bucket}-lists",
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size, ETag",
+        "files": [{"key": "inv/data/1.csv.gz"}],
+    }
+    server.inside.put_object(f"{bucket}-lists", "inv/data/1.csv.gz", gzip.compress(rows.encode()))
+    server.inside.put_object(f"{bucket}-lists", "inv/2026-11-21T01-00Z/manifest.json", json.dumps(said).encode())
+    url = f"s3://{bucket}-lists/inv/2026-11-21T01-00Z/manifest.json"
+    by_index = ks.read_images(url, storage_options=server.options).listing
+    by_listing = ks.read_images(f"s3://{bucket}/", storage_options=server.options).listing
+    assert [(e.key, e.url, e.size) for e in by_index.entries] == [(e.key, e.url, e.size) for e in by_listing.entries]
+    assert by_index.root == by_listing.root
+    assert by_index.storage_options == by_listing.storage_options
