@@ -10,11 +10,11 @@ from typing import Any
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
+from kaleidoscope.listing import KeyRun, PackedKeys, unpack
 from kaleidoscope.log import tell_failure
 from kaleidoscope.read import as_record, load
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
-from kaleidoscope.sources import PackedKeys, unpack
 from kaleidoscope.walk import walk
 
 _log = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ class Augmentation:
     root: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def __call__(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
+    def __call__(self, partition: KeyRun | PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
         """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
-        items = unpack(partition) if isinstance(partition, PackedKeys) else partition
+        items = unpack(partition) if isinstance(partition, KeyRun | PackedKeys) else partition
         with one_thread_per_task():
             backend = Cv2Backend()
             for item in items:

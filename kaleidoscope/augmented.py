@@ -16,18 +16,19 @@ from dask.utils import format_bytes
 
 from kaleidoscope import settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.bag import ImageBag, StreamingBag, as_source, decoded_bytes, packs_for
+from kaleidoscope.bag import ImageBag, StreamingBag, as_source, decoded_bytes, runs_for
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.estimate import Estimate, Prices
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.layouts import Layout
+from kaleidoscope.listing import Listing, RunTasks
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.sources import Listing, Url
+from kaleidoscope.sources import Url
 from kaleidoscope.tree import grow
 from kaleidoscope.writing import WriteRun
 
@@ -111,7 +112,7 @@ class AugmentedBag(StreamingBag):
             If they will probably not fit into the memory that is free.
         """
         if isinstance(self.source, Listing):
-            need = sum(map(decoded_bytes, self.source.entries)) * self.job.per_image
+            need = int(decoded_bytes(self.source.entries).sum()) * self.job.per_image
             free = psutil.virtual_memory().available
             if need > free:
                 warnings.warn(
@@ -377,17 +378,19 @@ def augment(
 
 def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:
     """Build the bag of variants; keys-only sources are cut anew, so that a partition's variants fit into memory."""
-    below: list[Any] = []
+    size = None
     if isinstance(source, ImageBag):
         size, source = source.partition_size, source.listing
-        partitions: list[Any] = source.pack(size) if size else packs_for(source, augmentation.job.per_image)
-    elif isinstance(source, Listing):
-        partitions = packs_for(source, augmentation.job.per_image)
+    # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
+    below: list[Any] = []
+    if isinstance(source, Listing):
+        runs = source.runs(size) if size else runs_for(source, augmentation.job.per_image)
+        name = "variants-" + tokenize(source, augmentation, len(runs))
+        tasks: Mapping[Any, Any] = RunTasks(name, runs, lambda run: (reify, (augmentation, run)))
     else:
         partitions, below = source.__dask_keys__(), [source]
-    name = "variants-" + tokenize(source, augmentation, len(partitions))
-    # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
-    tasks: dict[Any, Any] = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
+        name = "variants-" + tokenize(source, augmentation, len(partitions))
+        tasks = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
     return AugmentedBag(graph, name, len(tasks), source, augmentation)
 

@@ -14,6 +14,7 @@ from dask.utils import format_bytes, format_time
 
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.display import html_table
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
 from kaleidoscope.layouts import Layout
@@ -22,7 +23,6 @@ from kaleidoscope.outputs import Files, ImageOutputs
 from kaleidoscope.read import load
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
-from kaleidoscope.sources import Entry
 from kaleidoscope.storage import Store
 
 #: Variants of an image that are made at most: neighbours in the tree, which share their steps as all of them do.

@@ -13,6 +13,7 @@ import numpy as np
 
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.codecs import Encoder
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
@@ -21,7 +22,6 @@ from kaleidoscope.read import load, pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
-from kaleidoscope.sources import Entry
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
 from kaleidoscope.walk import Outcome, as_failure, walk

@@ -14,6 +14,7 @@ import numpy as np
 from kaleidoscope import settings
 from kaleidoscope.archives import archives_in, is_archive
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import OpError, RecipeError, StoreError
 from kaleidoscope.job import environment
 from kaleidoscope.ops.combine import Sequential
@@ -21,7 +22,7 @@ from kaleidoscope.plan import make_plan
 from kaleidoscope.read import load
 from kaleidoscope.recipe import from_spec
 from kaleidoscope.record import ImageRecord, Source
-from kaleidoscope.sources import Entry, entry_of, list_images
+from kaleidoscope.sources import entry_of, list_images
 from kaleidoscope.storage import filesystem, public
 from kaleidoscope.tree import grow
 from kaleidoscope.walk import walk

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,20 +20,23 @@ from dask.threaded import get as threaded_get
 
 from kaleidoscope import at_work, settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, record_of, write_blocks
+from kaleidoscope.block_work import BlockWork, NewBlocks, PackedBlocks, in_tasks, keys_of
+from kaleidoscope.blocks import OpenRun, Order, close_run, open_run, record_of, write_blocks
 from kaleidoscope.display import Progress
+from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, predict, spread
 from kaleidoscope.following import Advance, active_client, follow, thread_count
+from kaleidoscope.identify import Identify
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.listing import Listing
 from kaleidoscope.members import place_of
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.report import Report
-from kaleidoscope.run import BlockWork, Work, plan_work
+from kaleidoscope.run import Work, plan_work
 from kaleidoscope.sinks import check_names
-from kaleidoscope.sources import Entry, Listing
 from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, fingerprint
 from kaleidoscope.targets import Labels
@@ -43,12 +45,8 @@ from kaleidoscope.totals import Totals
 if TYPE_CHECKING:
     from dask.typing import Key
 
-#: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
-MAX_BLOCKS_PER_TASK = 64
 #: Images that an estimate makes at most.
 _MEASURED = 32
-#: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
-_TASKS_PER_THREAD = 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class _Images:
     ``carried`` maps a key to the partition of the source's bag that holds its pixels.
     """
 
-    entries: Sequence[Entry]
+    entries: Entries
     storage_options: Mapping[str, Any]
     carried: Mapping[str, Key]
     labels: Labels | None = None
@@ -124,8 +122,12 @@ class WriteRun(DaskMethodsMixin):
         if images is not None and (type(images) is not int or images < 1):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
-        todo = [one for block in planned.work.blocks for one in block.entries]
-        few = spread(todo, [entry.size for entry, _ in todo], images or min(max(4, 2 * threads), _MEASURED))
+        work = planned.work
+        todo = [one for block in work.blocks for one in block.entries]
+        sizes = [*(entry.size for entry, _ in todo), *work.new.entries.lists()[2]]
+        places = spread(range(len(sizes)), sizes, images or min(max(4, 2 * threads), _MEASURED))
+        fresh = [work.new.entries[place - len(todo)] for place in places if place >= len(todo)]
+        few = [*(todo[place] for place in places if place < len(todo)), *((e, job.wanted(e.key)) for e in fresh)]
         records = self._records([entry for entry, _ in few], planned.images)
         measured = [
             partial(measure, job, entry, wanted, record) for (entry, wanted), record in zip(few, records, strict=True)
@@ -134,17 +136,17 @@ class WriteRun(DaskMethodsMixin):
         if probe:
             tasks.append(delayed(partial(answering, self.store), pure=False)())
         found = dask.compute(*tasks)
-        work = ToDo(
-            inputs=len(todo),
+        to_do = ToDo(
+            inputs=len(sizes),
             outputs=planned.outputs,
-            skipped=planned.work.there,
-            blocks=len(planned.work.blocks),
+            skipped=work.there,
+            blocks=len(work.blocks) + len(work.new),
             threads=threads,
             from_store=any("://" in place_of(entry.url) for entry, _ in few),
             writes_at_once=settings.value("writes-at-once"),
             layout=job.layout,
         )
-        return predict(self.store, found[: len(few)], work, found[-1] if probe else None, prices)
+        return predict(self.store, found[: len(few)], to_do, found[-1] if probe else None, prices)
 
     def _records(self, entries: Sequence[Entry], images: _Images) -> list[ImageRecord]:
         """Return the records of some images; those that lie at no URL are asked of the bag."""
@@ -251,17 +253,40 @@ class WriteRun(DaskMethodsMixin):
         run_id = uuid.uuid4().hex
         opened, report = f"open-{run_id}", f"write-{run_id}"
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
+        outputs += len(work.new.entries) * job.per_image
         at_once = settings.value("writes-at-once")
         owner, mark = Owner.here(run_id), work.fingerprint
-        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, at_once)
-        tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
-        for place, blocks in enumerate(_grouped(work.blocks, thread_count())):
+        order = Order(
+            store,
+            job,
+            owner,
+            mark,
+            work.files,
+            work.inputs,
+            work.changed,
+            work.overwrite,
+            outputs,
+            work.litter,
+            at_once,
+        )
+        tasks: dict[Key, Task] = {}
+        block_keys: list[Key] = []
+        known, new = in_tasks(work.blocks, work.new, thread_count())
+        in_new: list[TaskRef] = []
+        several: list[Sequence[BlockWork] | NewBlocks] = [*known, *new]
+        for place, blocks in enumerate(several):
             key = (f"blocks-{run_id}", place)
-            keys = [entry.key for block in blocks for entry, _ in block.entries]
+            keys = keys_of(blocks) if images.carried else []
             needs = dict.fromkeys(images.carried[k] for k in keys if k in images.carried)
-            packed = PackedBlocks.of(blocks, images.storage_options, images.labels)
+            packed: Any = PackedBlocks.of(blocks, images.storage_options, images.labels)
+            if isinstance(blocks, NewBlocks):
+                of_both = (f"new-{run_id}", place)
+                tasks[of_both] = Task(of_both, _itself, packed)
+                packed = TaskRef(of_both)
+                in_new.append(packed)
             tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *(TaskRef(need) for need in needs))
-        block_keys = [key for key in tasks if key != opened]
+            block_keys.append(key)
+        tasks[opened] = Task(opened, open_run, order, *in_new)
         tasks[report] = Task(
             report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), len(images.entries), work.there
         )
@@ -285,9 +310,9 @@ class WriteRun(DaskMethodsMixin):
         """Return the images; those of a bag are asked for their keys, here or on the active client."""
         if isinstance(self.source, Listing):
             return _Images(self.source.entries, self.source.storage_options, {}, self.source.labels)
-        identify = _Identify(self.augmentation.root, self.augmentation.storage_options)
+        identify = Identify(self.augmentation.root, self.augmentation.storage_options)
         partitions = dask.compute(*self.source.map_partitions(identify).to_delayed())
-        entries = [entry for found in partitions for entry, _ in found]
+        entries = Entries.of(entry for found in partitions for entry, _ in found)
         options: Mapping[str, Any] = next((o for found in partitions for _, o in found if o is not None), {})
         carried: dict[str, Any] = {
             entry.key: key
@@ -295,44 +320,13 @@ class WriteRun(DaskMethodsMixin):
             for entry, its_options in found
             if its_options != options
         }
-        self._check_names(Listing(tuple(entries)).entries)
+        self._check_names(Listing(entries).entries)
         return _Images(entries, options, carried)
 
-    def _check_names(self, entries: Iterable[Entry]) -> None:
+    def _check_names(self, entries: Entries) -> None:
         job = self.augmentation.job
         case_folds = self.store.local and not job.layout.sharded and _case_folds(Path(self.store.path()))
-        check_names((e.key for e in entries), job.encoder.extension, case_folds=case_folds)
-
-
-@dataclass(frozen=True)
-class _Identify:
-    """Names the images of a bag's partition: entry, and what opens its URL (None: the record carries its pixels)."""
-
-    root: str | None
-    storage_options: Mapping[str, Any]
-
-    def __call__(self, partition: Iterable[Any]) -> list[tuple[Entry, Mapping[str, Any] | None]]:
-        return [self._identified(item) for item in partition]
-
-    def _identified(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
-        record = as_record(item, self.root, self.storage_options)
-        source = record.source
-        labels = _mark_of(record)
-        if record.pixels is None and source is not None and record.error is None:
-            entry = Entry(record.key, source.url, source.size, source.etag, labels)
-            return entry, None if labels else dict(source.storage_options)
-        url = source.url if source else ""
-        if record.pixels is None:
-            return Entry(record.key, url, labels=labels), None
-        mark = f"{zlib.crc32(record.pixels.tobytes()):08x}"
-        return Entry(record.key, url, record.pixels.nbytes, mark, labels), None
-
-
-def _mark_of(record: ImageRecord) -> str:
-    """Return what tells a record's labels from others."""
-    if record.targets is not None:
-        return record.targets.digest()
-    return "" if record.labels is None else record.labels.mark(record.key)
+        check_names(entries.keys, job.encoder.extension, case_folds=case_folds)
 
 
 def _report(run: OpenRun, totals: Sequence[Totals], inputs: int, there: int) -> Report:
@@ -359,10 +353,9 @@ def _as_delayed(graph: Any, key: str, *, rename: Mapping[str, str] | None = None
     return Delayed((rename or {}).get(key, key), graph)
 
 
-def _grouped(blocks: Sequence[BlockWork], threads: int) -> list[Sequence[BlockWork]]:
-    """Cut the blocks into tasks: seconds of work each, but enough of them to keep all threads busy to the end."""
-    size = min(max(len(blocks) // (threads * _TASKS_PER_THREAD), 1), MAX_BLOCKS_PER_TASK)
-    return [blocks[first : first + size] for first in range(0, len(blocks), size)]
+def _itself(packed: PackedBlocks) -> PackedBlocks:
+    """Be the task of blocks that two others need."""
+    return packed
 
 
 # ---------------------------------------------------------------------------------- where one may write

@@ -15,8 +15,9 @@ import numpy as np
 from kaleidoscope import settings
 from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS, decode
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import DecodeError, RecipeError
-from kaleidoscope.sources import Entry, Url, list_images
+from kaleidoscope.sources import Url, list_images
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
 

@@ -13,10 +13,11 @@ from typing import Any
 from kaleidoscope import settings
 from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.labels.masks import values_of
+from kaleidoscope.listing import Listing
 from kaleidoscope.members import Member
-from kaleidoscope.sources import Entry, Listing
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
 
