@@ -11,6 +11,7 @@ from typing import Any, cast
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.flow import Bounds, Flow
 from kaleidoscope.job import Job
+from kaleidoscope.listing import KeyRun, PackedKeys, unpack
 from kaleidoscope.log import tell_failure
 from kaleidoscope.outcome import Outcome
 from kaleidoscope.read import as_record
@@ -18,7 +19,6 @@ from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task, require
 from kaleidoscope.segments import Opened, Passed, gone_on, kept, opened
-from kaleidoscope.sources import PackedKeys, unpack
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Augmentation:
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     reads: Bounds = Flow().reads
 
-    def __call__(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
+    def __call__(self, partition: KeyRun | PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
         """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
         plan = self.job.plan
         for segment in plan.segments:  # of one that is cut, all of it is made here
@@ -57,12 +57,12 @@ class Augmentation:
 
     @contextmanager
     def opening(
-        self, partition: PackedKeys | Iterable[Any], backend: Cv2Backend, place: int | None
+        self, partition: KeyRun | PackedKeys | Iterable[Any], backend: Cv2Backend, place: int | None
     ) -> Iterator[Iterator[Opened]]:
         """Let the images of a partition be opened one after another, the next ones being read meanwhile."""
         # What else there is comes out of other steps of a bag, one by one: nobody may look ahead of it.
-        known = unpack(partition) if isinstance(partition, PackedKeys) else []
-        items = known if isinstance(partition, PackedKeys) else partition
+        known = unpack(partition) if isinstance(partition, KeyRun | PackedKeys) else []
+        items = known if isinstance(partition, KeyRun | PackedKeys) else partition
         with ReadAhead(images_ahead(known), self.reads) as ahead:
             records = (as_record(item, self.root, self.storage_options) for item in items)
             yield (

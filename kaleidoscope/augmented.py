@@ -5,19 +5,18 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import psutil
-from dask.bag.core import from_sequence, reify
+from dask.bag.core import from_sequence
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 from dask.utils import format_bytes
 
 from kaleidoscope import settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.bag import ImageBag, StreamingBag, as_source, packs_for
+from kaleidoscope.bag import ImageBag, StreamingBag, as_source, runs_for
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
@@ -25,13 +24,14 @@ from kaleidoscope.estimate import Estimate
 from kaleidoscope.flow import Flow
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.layouts import Layout
+from kaleidoscope.listing import Listing
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
 from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.segment_graph import in_segments
-from kaleidoscope.sources import Listing, Url
+from kaleidoscope.segment_graph import variants_graph
+from kaleidoscope.sources import Url
 from kaleidoscope.tree import grow
 from kaleidoscope.weights import decoded_bytes
 from kaleidoscope.writing import WriteRun
@@ -116,7 +116,7 @@ class AugmentedBag(StreamingBag):
             If they will probably not fit into the memory that is free.
         """
         if isinstance(self.source, Listing):
-            need = sum(map(decoded_bytes, self.source.entries)) * self.job.per_image
+            need = int(decoded_bytes(self.source.entries).sum()) * self.job.per_image
             free = psutil.virtual_memory().available
             if need > free:
                 warnings.warn(
@@ -381,19 +381,15 @@ def augment(
 
 def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:
     """Build the bag of variants; keys-only sources are cut anew, so that a partition's variants fit into memory."""
-    below: list[Any] = []
+    size = None
     if isinstance(source, ImageBag):
         size, source = source.partition_size, source.listing
-        partitions: list[Any] = source.pack(size) if size else packs_for(source, augmentation.job.per_image)
-    elif isinstance(source, Listing):
-        partitions = packs_for(source, augmentation.job.per_image)
+    partitions: Sequence[Any]
+    below: list[Any] = []
+    if isinstance(source, Listing):
+        partitions = source.runs(size) if size else runs_for(source, augmentation.job.per_image)
     else:
         partitions, below = source.__dask_keys__(), [source]
     name = "variants-" + tokenize(source, augmentation, len(partitions))
-    if len(augmentation.job.plan.segments) > 1:
-        graph = in_segments(name, augmentation, partitions, below)
-    else:
-        # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
-        tasks: dict[Any, Any] = {(name, i): (reify, (augmentation, part)) for i, part in enumerate(partitions)}
-        graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
+    graph = variants_graph(name, augmentation, partitions, below)
     return AugmentedBag(graph, name, len(partitions), source, augmentation)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +14,8 @@ from dask.utils import format_bytes
 
 from kaleidoscope import at_work
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.block_work import BlockWork, PackedBlocks
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import StoreError
 from kaleidoscope.flow import Flow
 from kaleidoscope.job import Job
@@ -27,12 +27,10 @@ from kaleidoscope.read import as_record
 from kaleidoscope.read_ahead import ReadAhead, Wanted, images_ahead
 from kaleidoscope.record import ImageRecord, Source
 from kaleidoscope.resources import one_thread_per_task
-from kaleidoscope.run import BlockWork
 from kaleidoscope.shards import ParquetShards, TarShards
 from kaleidoscope.sinks import folded
-from kaleidoscope.sources import Entry, pack_labels, unpack_labels
 from kaleidoscope.storage import Store
-from kaleidoscope.target import PARTS, delete_outputs, fingerprint
+from kaleidoscope.target import PARTS, RecordedInput, delete_outputs, fingerprint, inputs_file
 from kaleidoscope.targets import Labels
 from kaleidoscope.totals import Totals, sum_totals
 from kaleidoscope.write_behind import WriteBehind
@@ -56,6 +54,11 @@ class Order:
         Of the target when the run was planned.
     files : mapping of str to bytes
         The new record, in the order of writing.
+    inputs : str
+        The name of the file that is to say which inputs there are now, written before the record; empty if none have
+        come or changed.
+    changed : sequence of RecordedInput
+        Those that have changed.
     overwrite : bool
         Delete first what the manifest lists.
     outputs : int
@@ -71,6 +74,8 @@ class Order:
     owner: Owner
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
+    inputs: str = ""
+    changed: Sequence[RecordedInput] = field(default=(), repr=False)
     overwrite: bool = False
     outputs: int = 0
     litter: Sequence[str] = ()
@@ -97,36 +102,17 @@ class OpenRun:
         self.lease.renew()
 
 
-@dataclass(frozen=True)
-class PackedBlocks:
-    """Blocks to do, compressed: what travels inside a task."""
-
-    data: bytes = field(repr=False)
-    storage_options: Mapping[str, Any] = field(repr=False)
-    labels_data: bytes | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(
-        cls, blocks: Sequence[BlockWork], storage_options: Mapping[str, Any], labels: Labels | None = None
-    ) -> PackedBlocks:
-        """Compress blocks; `storage_options` open the images of all of them, `labels` have their targets."""
-        keys = [entry.key for block in blocks for entry, _ in block.entries]
-        return cls(zlib.compress(pickle.dumps(list(blocks))), storage_options, pack_labels(labels, keys))
-
-    def labels(self) -> Labels | None:
-        """Return where the targets of these images come from."""
-        return unpack_labels(self.labels_data)
-
-    def blocks(self) -> list[BlockWork]:
-        """Return the blocks as they were packed."""
-        blocks: list[BlockWork] = pickle.loads(zlib.decompress(self.data))  # noqa: S301 - a task's own content
-        return blocks
-
-
-def open_run(order: Order) -> OpenRun:
+def open_run(order: Order, *new: PackedBlocks) -> OpenRun:
     """Take the lease, check that the plan still fits, and write down what is to be done.
 
     Running it again in the same run does no harm: a scheduler may, when a worker dies.
+
+    Parameters
+    ----------
+    order : Order
+        What was asked for.
+    *new : PackedBlocks
+        All new blocks, whose inputs are written down: they travel once, to the tasks that do them and to this one.
 
     Raises
     ------
@@ -134,10 +120,10 @@ def open_run(order: Order) -> OpenRun:
         If another writer is at work here, or was since the run was planned.
     """
     with at_work.task(order.owner.run_id):
-        return _open_run(order)
+        return _open_run(order, new)
 
 
-def _open_run(order: Order) -> OpenRun:
+def _open_run(order: Order, new: Sequence[PackedBlocks]) -> OpenRun:
     store = order.store
     at_work.go_on(order.owner.run_id)
     lease = take_lease(store, order.owner)
@@ -157,6 +143,9 @@ def _open_run(order: Order) -> OpenRun:
                 time.sleep(2 * CHECK_EVERY)  # what tasks of a dead client still write must not come after the deletion
             delete_outputs(store, go_on)
         store.delete(order.litter)
+        if order.inputs:
+            go_on()
+            store.write(order.inputs, inputs_file(order.changed, (packed.new() for packed in new)))
         for name, data in order.files.items():
             go_on()
             store.write(name, data)
@@ -205,7 +194,7 @@ def task_of(run: OpenRun) -> Iterator[None]:
 
 def _write_blocks(run: OpenRun, packed: PackedBlocks, carried: Sequence[Sequence[Any]]) -> Totals:
     images = _Images.of(packed, carried)
-    blocks = packed.blocks()
+    blocks = packed.blocks(run.job)
     with (
         one_thread_per_task(),
         ReadAhead(_needed(run, blocks, images), run.flow.reads) as ahead,

@@ -204,15 +204,23 @@ def to_parquet(rows: Sequence[object], columns: Mapping[str, str]) -> bytes:
 
     Equal rows give equal bytes, for one version of pyarrow.
     """
+    return chunks_to_parquet({name: [[getattr(row, name) for row in rows]] for name in columns}, columns)
+
+
+def chunks_to_parquet(
+    chunks: Mapping[str, Iterable[Sequence[Any]]], columns: Mapping[str, str], method: str = "snappy"
+) -> bytes:
+    """Return the bytes of a Parquet file of columns in chunks; zstd makes it a third smaller, in three times the time.
+
+    Equal values give equal bytes, whatever the chunks.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    arrays = {
-        name: pa.array([getattr(row, name) for row in rows], type=pa.type_for_alias(kind))
-        for name, kind in columns.items()
-    }
+    types = {name: pa.type_for_alias(kind) for name, kind in columns.items()}
+    arrays = {name: pa.chunked_array([pa.array(c, t) for c in chunks[name]], t) for name, t in types.items()}
     buffer = io.BytesIO()
-    pq.write_table(pa.table(arrays), buffer, compression="snappy")  # zstd: a third smaller in three times the time
+    pq.write_table(pa.table(arrays).combine_chunks(), buffer, compression=method)
     return buffer.getvalue()
 
 

@@ -14,14 +14,16 @@ from typing import Any
 import dask
 from dask.delayed import delayed
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.entries import Entry
 from kaleidoscope.job import Job
 from kaleidoscope.manifest import COLUMNS, OK, Row, to_parquet
+from kaleidoscope.members import place_of
 from kaleidoscope.outputs import Files, ImageOutputs
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task
-from kaleidoscope.sources import Entry
-from kaleidoscope.storage import Store, read_url
+from kaleidoscope.storage import Store
 
 #: Variants of an image that are made at most: neighbours in the tree, which share their steps as all of them do.
 _VARIANTS = 128
@@ -107,8 +109,8 @@ class _Reader:
 
     def __call__(self, url: str, storage_options: Mapping[str, Any]) -> bytes:
         began = time.perf_counter()
-        data = read_url(url, storage_options)
-        if "://" in url:
+        data = read_file(url, storage_options)
+        if "://" in place_of(url):
             self.seconds += time.perf_counter() - began
         return data
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.codecs import Encoder
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
@@ -23,9 +25,8 @@ from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
 from kaleidoscope.segments import Opened, opened
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
-from kaleidoscope.sources import Entry
-from kaleidoscope.storage import public, read_url
 from kaleidoscope.targets import Targets
+from kaleidoscope.urls import public
 from kaleidoscope.walk import as_failure
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class ImageOutputs:
     backend: Cv2Backend
     sink: Sink
     go_on: Callable[[], None]
-    read: Read = read_url
+    read: Read = read_file
     told: set[str | None] = field(default_factory=set, compare=False)
     #: What was written down last: variants that differ in colour share their targets.
     written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS, decode, look
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.sources import entry_of
-from kaleidoscope.storage import read_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: Returns the bytes at a URL; `read_url`, or what has fetched them ahead.
+#: Returns the bytes at a URL; `read_file`, or what has fetched them ahead.
 Read = Callable[[str, Mapping[str, Any]], bytes]
 
 
@@ -64,7 +64,7 @@ def load(
     counts: Counter[str] | None = None,
     *,
     max_pixels: int | None = MAX_PIXELS,
-    read: Read = read_url,
+    read: Read = read_file,
 ) -> tuple[ImageRecord, Picture]:
     """Return the record with its targets, and the picture that they fit.
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.flow import Bounds, Flow
+from kaleidoscope.members import place_of
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.storage import read_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ def images_ahead(records: Iterable[ImageRecord]) -> Iterator[Wanted]:
 
 
 def _far(url: str) -> bool:
-    return "://" in url
+    return "://" in place_of(url)
 
 
 def _at(url: str, storage_options: Mapping[str, Any], size: int | None) -> Wanted:
-    return Wanted(url, partial(read_url, url, storage_options), size)
+    return Wanted(url, partial(read_file, url, storage_options), size)
 
 
 class ReadAhead:
@@ -110,7 +111,7 @@ class ReadAhead:
         StoreError
             If they cannot be read.
         """
-        return self.get(_at(url, storage_options, None)) or b"" if _far(url) else read_url(url)
+        return self.get(_at(url, storage_options, None)) or b"" if _far(url) else read_file(url)
 
     def _go_on(self) -> None:
         while self._next is not None:

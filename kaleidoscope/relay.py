@@ -9,7 +9,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.backends.cv2 import Cv2Backend
-from kaleidoscope.blocks import OpenRun, PackedBlocks, commit_behind, committed, record_of, sink_for, task_of
+from kaleidoscope.block_work import BlockWork, PackedBlocks
+from kaleidoscope.blocks import OpenRun, commit_behind, committed, record_of, sink_for, task_of
 from kaleidoscope.manifest import Row
 from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.outputs import ImageOutputs, Sink
@@ -17,14 +18,13 @@ from kaleidoscope.plan import Plan
 from kaleidoscope.read import Read, as_record
 from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.resources import one_thread_per_task, require
-from kaleidoscope.run import BlockWork
 from kaleidoscope.segments import Opened, Passed, gone_on, kept, opened
 from kaleidoscope.totals import Totals
 from kaleidoscope.write_behind import WriteBehind
 
 if TYPE_CHECKING:
+    from kaleidoscope.entries import Entry
     from kaleidoscope.record import ImageRecord
-    from kaleidoscope.sources import Entry
     from kaleidoscope.storage import Buffer
 
 #: An output as it waits for its shard: its row, its bytes and its masks; without bytes where it has been written.
@@ -128,7 +128,7 @@ def run_leg(run: OpenRun, packed: PackedBlocks, leg: Leg, received: Sequence[Any
     """
     with task_of(run):
         require(leg.resources, leg.who)
-        (block,) = packed.blocks()
+        (block,) = packed.blocks(run.job)
         if leg.place == 0 and committed(run, block) is not None:
             return LegDone([], {}, [])
         images = list(_images(packed, block, leg, received))
@@ -158,7 +158,7 @@ def nothing_of(done: LegDone) -> None:
 def commit_block(run: OpenRun, packed: PackedBlocks, done: Sequence[tuple[list[Kept], Mapping[str, int]]]) -> Totals:
     """Write the shards of a block, where there are some, and commit it; see `kaleidoscope.blocks.write_blocks`."""
     with task_of(run):
-        (block,) = packed.blocks()
+        (block,) = packed.blocks(run.job)
         totals = committed(run, block)
         if totals is not None:
             return totals

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from kaleidoscope.block_work import BlockWork, NewBlocks, inputs_digest
+from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
-from kaleidoscope.job import Job, digest, environment, leaves_digest
-from kaleidoscope.manifest import ANEW, OK, SOME, PartName, files_of, from_parquet, oldest_first, to_parquet
+from kaleidoscope.job import Job, environment, leaves_digest
+from kaleidoscope.manifest import ANEW, OK, SOME, PartName, files_of, from_parquet, oldest_first
 from kaleidoscope.sinks import masked, output_name
-from kaleidoscope.sources import RECORD_FOLDER, Entry
+from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
 from kaleidoscope.target import (
     FORMAT_VERSION,
-    INPUT_COLUMNS,
     PARTS,
     RUN_RECORD,
     RecordedInput,
@@ -32,33 +35,6 @@ from kaleidoscope.target import (
 _Rows = Mapping[tuple[str, str], tuple[str, list[str], int]]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockWork:
-    """What is left to do of one block, and the manifest part that will say it is done.
-
-    Parameters
-    ----------
-    part : PartName
-        Without ``failures``, which only doing it tells.
-    entries : tuple of (Entry, tuple of str or None)
-        The images, each with the variants wanted of it (None: all).
-    retry_only : bool
-        Every output of it has failed before, on the same input: if it fails again, nothing is committed.
-    outdated : collection of str
-        What lies there of earlier versions of these images, or of the block where it is written anew: what is not
-        written again is deleted.
-    """
-
-    part: PartName
-    entries: tuple[tuple[Entry, tuple[str, ...] | None], ...]
-    retry_only: bool = False
-    outdated: Collection[str] = ()
-
-    def outputs(self, variants: int) -> int:
-        """Return how many outputs it asks for, where a recipe has that many variants."""
-        return sum(variants if wanted is None else len(wanted) for _, wanted in self.entries)
-
-
 @dataclass(frozen=True)
 class Work:
     """A run, planned.
@@ -69,8 +45,14 @@ class Work:
         Of the target it was planned for.
     files : dict of str to bytes
         What the run's record becomes, by name, in the order of writing; empty if nothing changes.
+    inputs : str
+        The name of a file to be written before those, with the inputs that are new or have changed; empty if none.
+    changed : list of RecordedInput
+        Those that have changed.
     blocks : list of BlockWork
-        What is left to do.
+        What is left to do of those that the target knows.
+    new : NewBlocks
+        Those that it does not.
     asked : int
         Images that outputs are wanted of.
     there : int
@@ -83,16 +65,17 @@ class Work:
 
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
+    inputs: str
+    changed: Sequence[RecordedInput] = field(repr=False)
     blocks: Sequence[BlockWork] = field(repr=False)
+    new: NewBlocks = field(repr=False)
     asked: int = 0
     there: int = 0
     overwrite: bool = False
     litter: Sequence[str] = ()
 
 
-def plan_work(
-    store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bool = False, only_failed: bool = False
-) -> Work:
+def plan_work(store: Store, job: Job, entries: Entries, *, overwrite: bool = False, only_failed: bool = False) -> Work:
     """Compare what is asked for with what the target holds.
 
     Parameters
@@ -101,7 +84,7 @@ def plan_work(
         The target.
     job : Job
         What is to be made.
-    entries : iterable of Entry
+    entries : Entries
         Of which images.
     overwrite : bool
         Plan as if the target were empty.
@@ -120,23 +103,33 @@ def plan_work(
     if only_failed and state.record is None:
         raise StoreError(f"nothing can have failed in {store.url}: no run was there. Write without only_failed=True")
     _check_extends(store, state, job)
-    wanted = {entry.key: entry for entry in entries}
-    if any(one.labels for one in state.inputs.values()) and not any(entry.labels for entry in wanted.values()):
+    if any(one.labels for one in state.inputs.values()) and not entries.are_labelled:
         raise RecipeError(
             f"{store.url} holds outputs with labels, and these images have none: give the labels again, or pass "
             "overwrite=True to start anew without"
         )
+    known = np.array([key in state.inputs for key in entries.keys.tolist()] if state.inputs else [], bool)
+    wanted = {entry.key: entry for entry in entries.taken(known)} if len(known) else {}
     asked = _that_failed(store, state, wanted) if only_failed else _Asked(wanted, wanted, len(wanted) * job.per_image)
-    inputs, changed = _assign_blocks(state, asked.images, job.block_images)
+    inputs, changed = _compare(state, asked.images)
     shards = ShardsThere.of(store, state, sharded=job.layout.sharded)
     blocks, leaf_sets = _blocks_left(store, state, job, asked, inputs, shards)
     if state.labelled and blocks and not job.layout.sharded:
         blocks = _with_masks_there(store, job, blocks)
+    others = entries.taken(~known) if len(known) else entries
+    new = _new_blocks(state, job, others[:0] if only_failed else others)
+    if len(new):
+        leaf_sets[leaves_digest(job.leaf_ids, job.leaf_ids)] = dict(job.leaf_ids)
     # A block that is written anew may hold more of an image, and more images, than are asked for now.
     left = [w for block in blocks for entry, w in block.entries if entry.key in asked.images]
     there = asked.outputs - sum(min(len(w or job.plan.tree), job.per_image) for w in left)
-    files = _record_files(state, None if only_failed else job.spec(), changed, leaf_sets)
-    return Work(state.fingerprint, files, blocks, len(asked.images), there, overwrite, shards.litter)
+    names = list(state.record["inputs"]) if state.record else []
+    inputs_name = f"inputs-{len(names):05d}.parquet" if changed or len(new) else ""
+    names += [inputs_name] if inputs_name else []
+    files = _record_files(state, None if only_failed else job.spec(), names, leaf_sets)
+    path = inputs_name and f"{RECORD_FOLDER}/{inputs_name}"
+    images = len(asked.images) + len(new.entries)
+    return Work(state.fingerprint, files, path, changed, blocks, new, images, there, overwrite, shards.litter)
 
 
 @dataclass(frozen=True)
@@ -190,25 +183,25 @@ def _another_recipe(store: Store, difference: str) -> RecipeError:
     )
 
 
-def _assign_blocks(
-    state: TargetState, wanted: Mapping[str, Entry], block_images: int
-) -> tuple[dict[str, RecordedInput], list[RecordedInput]]:
-    """Return all inputs with their blocks, and those that are new or have changed."""
+def _compare(
+    state: TargetState, wanted: Mapping[str, Entry]
+) -> tuple[Mapping[str, RecordedInput], list[RecordedInput]]:
+    """Return the known inputs as they are now, and those of them that have changed."""
     inputs = dict(state.inputs)
     changed = []
     for key, entry in wanted.items():
-        before = inputs.get(key)
-        if before is not None and before.differs(entry):
+        before = inputs[key]
+        if before.differs(entry):
             since = _next_serial(state.parts.get(before.block, []))
             inputs[key] = RecordedInput(before.block, key, entry.size, entry.etag, entry.labels, since)
             changed.append(inputs[key])
-    first = 1 + max((one.block for one in state.inputs.values()), default=-1)
-    new = [entry for key, entry in wanted.items() if key not in state.inputs]
-    for place, entry in enumerate(new):
-        block = first + place // block_images
-        inputs[entry.key] = RecordedInput(block, entry.key, entry.size, entry.etag, entry.labels)
-        changed.append(inputs[entry.key])
     return inputs, changed
+
+
+def _new_blocks(state: TargetState, job: Job, entries: Entries) -> NewBlocks:
+    first = 1 + max((one.block for one in state.inputs.values()), default=-1)
+    leaves = leaves_digest(job.leaf_ids, job.leaf_ids) if job.picks is None else SOME
+    return NewBlocks(entries, first, job.block_images, leaves)
 
 
 def _next_serial(parts: Sequence[PartName]) -> int:
@@ -234,7 +227,7 @@ def _blocks_left(
         listed = [asked.images[one.key] for one in members if one.key in asked.images]
         if not listed:
             continue
-        mark = digest([[one.key, one.size, one.etag, one.labels, one.since] for one in members], size=4)
+        mark = inputs_digest((one.key, one.size, one.etag, one.labels, one.since) for one in members)
         parts = state.parts.get(block, [])
         regular = [p for p in parts if p.inputs == mark and p.leaves in known_sets and not p.failures]
         serial = _next_serial(parts)
@@ -359,25 +352,15 @@ def _masks_of(block: BlockWork, job: Job, there: Mapping[str, Sequence[str]]) ->
 def _record_files(
     state: TargetState,
     spec: Mapping[str, Any] | None,
-    changed: Sequence[RecordedInput],
+    inputs: Sequence[str],
     leaf_sets: Mapping[str, Mapping[str, str]],
 ) -> dict[str, bytes]:
-    """Return the new inputs and the new run record, in the order in which they must be written.
-
-    Without a `spec` what is recorded of the recipe stays.
-    """
-    files: dict[str, bytes] = {}
-    names = list(state.record["inputs"]) if state.record else []
-    if changed:
-        names.append(f"inputs-{len(names):05d}.parquet")
-        files[f"{RECORD_FOLDER}/{names[-1]}"] = to_parquet(changed, INPUT_COLUMNS)
+    """Return the new run record, if it changes. Without a `spec` what is recorded of the recipe stays."""
     record = {
         "format_version": FORMAT_VERSION,
         **(spec or state.record or {}),
         "environment": state.record["environment"] if state.record else environment(),
         "leaf_sets": {**(state.record["leaf_sets"] if state.record else {}), **leaf_sets},
-        "inputs": names,
+        "inputs": list(inputs),
     }
-    if state.record != record:
-        files[RUN_RECORD] = json.dumps(record, indent=1).encode()
-    return files
+    return {RUN_RECORD: json.dumps(record, indent=1).encode()} if state.record != record else {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
 from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.read import Read, load
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.storage import read_url
 from kaleidoscope.walk import walk_segment
 
 
@@ -57,7 +57,7 @@ def opened(
     backend: Cv2Backend,
     place: int | None = 0,
     *,
-    read: Read = read_url,
+    read: Read = read_file,
 ) -> Opened:
     """Open an image and begin with the first segment, or do all of them where `place` is None.
 

@@ -170,6 +170,22 @@ SETTINGS = {
             _whole,
         ),
         Setting(
+            "max-member-bytes",
+            "1 GiB",
+            "bytes such as '1 GiB'",
+            "The most bytes that a file in an archive may have, unpacked; a larger one fails. A few kilobytes can "
+            "claim any number. Each worker reads it for itself.",
+            _bytes,
+        ),
+        Setting(
+            "unpacked-bytes",
+            "8 GiB",
+            "bytes such as '8 GiB'",
+            "The most disk, in the folder for temporary files, that unpacked `.tar.gz` files may take in each process "
+            "that reads them; a larger one is refused. Each worker reads it for itself.",
+            _bytes,
+        ),
+        Setting(
             "lease-expires-after",
             "2 minutes",
             "a time of at least 30 seconds such as '2 minutes'",

@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import posixpath
-import re
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.objects import FsspecObjects, Objects, objects_of
+from kaleidoscope.urls import options_in, options_of, public
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -38,36 +38,6 @@ _serial = itertools.count()
 _process = uuid.uuid4().hex[:8]
 
 
-def options_of(url: str, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what opens a URL: the given options, and what the URL itself says of host, user and password."""
-    return {**(storage_options or {}), **_options_in(url)}
-
-
-def _options_in(url: str) -> dict[str, Any]:
-    import fsspec
-
-    protocol, separator, _ = url.partition("://")
-    if not separator or "::" in protocol:
-        return {}
-    try:
-        kind = fsspec.get_filesystem_class(protocol)
-    except (ValueError, ImportError) as error:
-        raise StoreError(f"cannot open {public(url)!r}: {error}") from None
-    found = kind._get_kwargs_from_urls(url)  # noqa: SLF001 - fsspec's own way in
-    return {name: value for name, value in found.items() if value}
-
-
-def public(url: str) -> str:
-    """Return a URL without the user and password, or the signature behind ``?``, that it may contain.
-
-    Examples
-    --------
-    >>> public("ftp://me:secret@host/a.jpg")
-    'ftp://host/a.jpg'
-    """
-    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", re.sub(r"://[^/\s]*@", "://", url))
-
-
 def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
     """Return the fsspec filesystem of a URL, and the URL's path on it.
 
@@ -84,7 +54,7 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
     if not separator:
         fs = fsspec.filesystem("file")
         return fs, posixpath.normpath(fs._strip_protocol(url))  # noqa: SLF001 - makes ~ and relative paths absolute
-    named = _options_in(url)  # fsspec refuses to be told twice
+    named = options_in(url)  # fsspec refuses to be told twice
     options = {name: value for name, value in (storage_options or {}).items() if name not in named}
     chained = any("://" in link or link in fsspec.available_protocols() for link in url.split("::")[1:])
     if protocol in {"s3", "s3a"}:
@@ -126,6 +96,14 @@ def store_errors(doing: str) -> Iterator[None]:
     except Exception as error:  # each store's library has exceptions of its own
         advice = _ADVICE.get(getattr(error, "errno", None) or 0, "")
         raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}{advice}")) from error
+
+
+def etag_of(info: Mapping[str, Any]) -> str:
+    """Return what tells this version of an object from the next: its etag, else when it was changed."""
+    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
+        if info.get(name) is not None:
+            return str(info[name]).strip('"')
+    return ""
 
 
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:

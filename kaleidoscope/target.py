@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from kaleidoscope.block_work import NewBlocks
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import StoreError
 from kaleidoscope.job import digest
 from kaleidoscope.layouts import ShardName
-from kaleidoscope.manifest import PartName, files_of, from_parquet, that_count
-from kaleidoscope.sources import RECORD_FOLDER, Entry
+from kaleidoscope.manifest import PartName, chunks_to_parquet, files_of, from_parquet, that_count
+from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
 
 RUN_RECORD = f"{RECORD_FOLDER}/run.json"
@@ -139,6 +143,18 @@ def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
             parts[part.block].append(part)
     counting = {block: that_count(several) for block, several in parts.items()}
     return TargetState(record, inputs, counting, mark, labelled=labelled)
+
+
+def inputs_file(changed: Sequence[RecordedInput], new: Iterable[NewBlocks]) -> bytes:
+    """Return the content of a file of inputs: those that have changed, and those of new blocks."""
+    columns = {name: [[getattr(one, name) for one in changed]] for name in INPUT_COLUMNS}
+    for blocks in new:
+        keys, _, sizes, etags, labels = blocks.entries.lists()
+        numbers = (np.arange(len(keys)) // blocks.images + blocks.first).tolist()
+        several = (numbers, keys, sizes, etags, labels, [0] * len(keys))
+        for name, more in zip(INPUT_COLUMNS, several, strict=True):
+            columns[name].append(more)
+    return chunks_to_parquet(columns, INPUT_COLUMNS, "zstd")
 
 
 def shards_in(store: Store) -> list[ShardName]:

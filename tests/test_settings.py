@@ -43,6 +43,8 @@ class TestValues:
     def test_defaults(self):
         assert {name: value(name) for name in SETTINGS} == {
             "max-pixels": 2**28,
+            "max-member-bytes": 2**30,
+            "unpacked-bytes": 2**33,
             "partition-bytes": 128 * 2**20,
             "writes-at-once": 16,
             "write-bytes": 64 * 2**20,
@@ -62,6 +64,8 @@ class TestValues:
             ("max-pixels", None, None),
             ("partition-bytes", "1 MiB", 2**20),
             ("partition-bytes", 1000, 1000),
+            ("max-member-bytes", "5 MiB", 5 * 2**20),
+            ("unpacked-bytes", 1000, 1000),
             ("lease-expires-after", "5 minutes", 300.0),
             ("lease-expires-after", 30, 30.0),
             ("writes-at-once", 64, 64),
@@ -321,7 +325,8 @@ class TestThePage:
             ).stdout
             for first, more in (("", {"DASK_CONFIG": str(tmp_path)}), ("", variables), (code, {}))
         ]
-        assert found == [f"{[1_000_000_000, 2**27, 16, 2**26, 8, 2**26, 'auto', 8, 600.0, None, None]}\n"] * 3
+        set_there = {**DEFAULTS, "max-pixels": 1_000_000_000, "lease-expires-after": 600.0}
+        assert found == [f"{list(set_there.values())}\n"] * 3
 
     def test_shows_how_logs_are_heard_here_and_on_workers(self):
         code = (

@@ -18,10 +18,10 @@ from kaleidoscope.storage import (
     Store,
     filesystem,
     is_local,
-    public,
     read_url,
     store_errors,
 )
+from kaleidoscope.urls import public
 from kaleidoscope.write_behind import WriteBehind
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen

@@ -111,6 +111,16 @@ def test_what_was_put_is_got(store, key):
     assert store.read_if_there(key) is None
 
 
+def test_a_part_of_an_object_is_got(moto, library):
+    store, data = Store(f"s3://out/parts-{library}", moto), os.urandom(90_000)
+    for key in ("a.zip", "odd//name.zip"):
+        store.write(key, data)
+        assert store.objects.get_range(store.path(key), 70_000, 80_000) == data[70_000:80_000]
+        assert store.objects.get_range(store.path(key), 80_000, 99_000) == data[80_000:]
+    with pytest.raises(FileNotFoundError):
+        store.objects.get_range(store.path("nothing"), 1, 2)
+
+
 def test_what_is_not_there_is_said(store):
     with pytest.raises(StoreError, match=r"cannot read s3://out/.*/nothing: there is nothing there"):
         store.read("nothing")
