@@ -205,7 +205,8 @@ SETTINGS = {
             "progress",
             None,
             "true, false, or null",
-            "Whether a write shows a progress bar on stderr. `null`: in a terminal and in a notebook.",
+            "Whether a write shows a progress bar on stderr, and a long listing a count. `null`: in a terminal and "
+            "in a notebook.",
             _or_none(_yes_or_no),
         ),
     )
