@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
-from kaleidoscope.objects import Objects, objects_of
+from kaleidoscope.objects import Objects, created, objects_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -237,18 +237,14 @@ class Store:
                 self.objects.put(self.path(name), data)
 
     def create(self, name: str, data: Buffer) -> bool:
-        """Write an object if there is none of that name yet; return whether it was written.
+        """Write an object if there is none of that name yet; return whether it is there now, as it was given.
 
-        On disk and on stores with conditional writes, one of several who try at once succeeds. Elsewhere two of
-        them may.
+        On disk and on stores with conditional writes, one of several who try at once succeeds, if no two of them write
+        the same bytes. Elsewhere each of them may: see `replaces`.
         """
         with store_errors(f"create {self.url}/{name}"):
             if not self.local:
-                try:
-                    self.objects.create(self.path(name), data)
-                except FileExistsError:
-                    return False
-                return True
+                return created(self.objects, self.path(name), data)
             path = Path(self.path(name))
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
@@ -267,6 +263,20 @@ class Store:
                     return True
                 finally:
                     Path(temporary).unlink(missing_ok=True)
+
+    def replaces(self, name: str, data: Buffer) -> bool:
+        """Whether creating an object that is there replaces it, which a server that ignores conditions does not say.
+
+        It is asked by trying: `data` is what the object holds.
+        """
+        if self.local:
+            return False
+        with store_errors(f"create {self.url}/{name}"):
+            try:
+                self.objects.create(self.path(name), data)
+            except FileExistsError:
+                return False
+            return True
 
     def find(self) -> list[str]:
         """Return the names of all objects, those in folders too."""

