@@ -1,8 +1,10 @@
 """The lease on a target: one writer at a time, and a dead one does not block the next.
 
 Each holder creates ``_kaleidoscope/lease-N``, N one above any there is; that several cannot create the same object
-decides who wins. A lease may be passed over when a task of its run has failed, or its holder is a process of this
-machine that no longer runs, or gave no sign of life for as long as it had said it might (two minutes).
+decides who wins. Where a store lets them replace one another's, the last one wins: each waits for as long as writing
+one may take after the look, and then sees whose it is. A lease may be passed over when a task of its run has failed, or
+its holder is a process of this machine that no longer runs, or gave no sign of life for as long as it had said it might
+(two minutes).
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ _log = logging.getLogger(__name__)
 #: Seconds without a sign of life after which a holder counts as dead, wherever it ran, where nobody sets others.
 EXPIRES_AFTER: float = DEFAULTS["lease-expires-after"]
 _RENEW_EVERY = 15.0
+#: Seconds from the look to the lease, on a store that knows no conditional puts: who needs more starts again.
+_SETTLES_IN = 1.0
+_LOOKS = 5
 #: Seconds after which a task looks whether its run was given up or taken over.
 CHECK_EVERY = 1.0
 State = Literal["new", "open", "failed"]
@@ -201,27 +206,62 @@ def take_lease(store: Store, owner: Owner) -> Lease:
     StoreError
         If another writer holds it, naming it and what to do.
     """
-    held = _held(store)
-    for other, age in held.values():
-        if other.owner.run_id == owner.run_id:
-            return other
-        if _is_alive(other, age):
-            raise _in_use(other, age)
-    lease = Lease(store, owner, max(held, default=0) + 1, inherited=bool(held))
-    created = store.create(lease.name, _text(owner, "new"))
-    # Another one may have come between the look and the try, under this number or one that had become free again.
-    # Of two, the later one sees the earlier one here.
-    for other, age in _held(store).values():
-        if other.owner.run_id != owner.run_id and _is_alive(other, age):
-            if created:
-                lease.release()
-            raise _in_use(other, age)
-    if not created:
-        raise StoreError(f"another run has just been at {store.url}: start this one again")
+    for _ in range(_LOOKS):
+        looked = time.monotonic()
+        held = _held(store)
+        for other, age in held.values():
+            if other.owner.run_id == owner.run_id:
+                return other
+            if _is_alive(other, age):
+                raise _in_use(other, age)
+        lease = Lease(store, owner, max(held, default=0) + 1, inherited=bool(held))
+        if _wrote(lease, looked):
+            break
+    else:
+        raise StoreError(
+            f"{store.url} has no conditional puts, and its answers take too long to tell two writers apart without: "
+            "make sure that no other run writes there, and start this one again"
+        )
     for other, age in held.values():
         tell(_log, logging.WARNING, _taken_over(other, age))
     store.delete(other.name for other, _ in held.values())
     return lease
+
+
+def _wrote(lease: Lease, looked: float) -> bool:
+    """Write a lease; return whether that was in time, which is asked of stores without conditional puts only.
+
+    Parameters
+    ----------
+    lease : Lease
+        Of a number that was free.
+    looked : float
+        When the look began that said so, by `time.monotonic`.
+
+    Raises
+    ------
+    StoreError
+        If another writer was faster.
+    """
+    store, text = lease.store, _text(lease.owner, "new")
+    created = store.create(lease.name, text)
+    if created and store.replaces(lease.name, text):
+        # Whoever writes this lease after us has looked before we wrote it, and has done so when we wake up.
+        if time.monotonic() - looked > _SETTLES_IN:
+            lease.release()
+            return False
+        time.sleep(_SETTLES_IN)
+    # Another one may have come between the look and the try, under this number or one that had become free again.
+    # Of two, the later one sees the earlier one here.
+    now = _held(store)
+    for other, age in now.values():
+        if other.owner.run_id != lease.owner.run_id and _is_alive(other, age):
+            if created:
+                lease.release()
+            raise _in_use(other, age)
+    if not created or lease.number not in now:
+        raise StoreError(f"another run has just been at {store.url}: start this one again")
+    return True
 
 
 def _is_alive(lease: Lease, age: float) -> bool:
