@@ -16,6 +16,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,8 @@ _LOOKS = 5
 CHECK_EVERY = 1.0
 State = Literal["new", "open", "failed"]
 _NAME = re.compile(r"lease-(\d+)\.json")
+#: Runs of this process that are over, and could not give their leases back: the store was out of reach.
+_kept: set[str] = set()
 
 
 def _boot_id() -> str:
@@ -65,6 +68,8 @@ class Owner:
         When the process started, since process ids are used again.
     expires_after : float
         Seconds that it may give no sign of life.
+    over : sequence of str
+        Earlier runs of the same process that are over, and could not give their leases back.
     """
 
     run_id: str
@@ -73,12 +78,13 @@ class Owner:
     pid: int
     born: float
     expires_after: float = EXPIRES_AFTER
+    over: Sequence[str] = ()
 
     @classmethod
     def here(cls, run_id: str) -> Owner:
         """Return this process as the owner of a run."""
         born, expires_after = psutil.Process().create_time(), settings.value("lease-expires-after")
-        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), born, expires_after)
+        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), born, expires_after, sorted(_kept))
 
     def is_dead(self) -> bool:
         """Whether this is a process of the present machine that runs no more; False where that cannot be known."""
@@ -212,7 +218,7 @@ def take_lease(store: Store, owner: Owner) -> Lease:
         for other, age in held.values():
             if other.owner.run_id == owner.run_id:
                 return other
-            if _is_alive(other, age):
+            if _is_alive(other, age, owner):
                 raise _in_use(other, age)
         lease = Lease(store, owner, max(held, default=0) + 1, inherited=bool(held))
         if _wrote(lease, looked):
@@ -223,7 +229,7 @@ def take_lease(store: Store, owner: Owner) -> Lease:
             "make sure that no other run writes there, and start this one again"
         )
     for other, age in held.values():
-        tell(_log, logging.WARNING, _taken_over(other, age))
+        tell(_log, logging.WARNING, _taken_over(other, age, owner))
     store.delete(other.name for other, _ in held.values())
     return lease
 
@@ -255,7 +261,7 @@ def _wrote(lease: Lease, looked: float) -> bool:
     # Of two, the later one sees the earlier one here.
     now = _held(store)
     for other, age in now.values():
-        if other.owner.run_id != lease.owner.run_id and _is_alive(other, age):
+        if other.owner.run_id != lease.owner.run_id and _is_alive(other, age, lease.owner):
             if created:
                 lease.release()
             raise _in_use(other, age)
@@ -264,13 +270,17 @@ def _wrote(lease: Lease, looked: float) -> bool:
     return True
 
 
-def _is_alive(lease: Lease, age: float) -> bool:
+def _is_alive(lease: Lease, age: float, asks: Owner) -> bool:
+    if lease.owner.run_id in asks.over:
+        return False
     return lease.state != "failed" and age < lease.owner.expires_after and not lease.owner.is_dead()
 
 
-def _taken_over(lease: Lease, age: float) -> str:
+def _taken_over(lease: Lease, age: float, by: Owner) -> str:
     owner = lease.owner
-    if lease.state == "failed":
+    if owner.run_id in by.over:
+        why = "it had ended while the store was out of reach"
+    elif lease.state == "failed":
         why = "a task of it had failed"
     elif owner.is_dead():
         why = "that process is dead"
@@ -296,7 +306,9 @@ def _content(store: Store, name: str, data: bytes) -> dict[str, Any]:
 
 
 def give_up(store: Store, run_id: str) -> None:
-    """Let go of the lease of a run that ended early, if it has one."""
+    """Let go of the lease of a run that ended early, if it has one; this process passes it over from here on."""
+    _kept.add(run_id)
     for lease, _ in _held(store).values():
         if lease.owner.run_id == run_id:
             lease.release()
+    _kept.discard(run_id)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,13 +269,13 @@ def start_client(tmp_path):
         ended(client.process.pid)
 
 
-@pytest.fixture
-def apart(tmp_path):
-    """Return a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
+@contextmanager
+def launched(folder):
+    """Give a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
     processes = []
 
     def launch(name, *arguments, **variables):
-        with (tmp_path / f"{name}.log").open("w") as log:
+        with (folder / f"{name}.log").open("w") as log:
             processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "dask", *arguments],
@@ -285,28 +286,44 @@ def apart(tmp_path):
             )
 
     def start(workers=2, *options, **variables):
-        address = tmp_path / "scheduler.json"
+        address = folder / "scheduler.json"
         here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
         launch("scheduler", "scheduler", *here, "--port", "0", "--scheduler-file", str(address))
         deadline = time.monotonic() + NOT_YET
         while not address.exists():
-            assert time.monotonic() < deadline, (tmp_path / "scheduler.log").read_text()
+            assert time.monotonic() < deadline, (folder / "scheduler.log").read_text()
             time.sleep(0.02)
         for number in range(workers):
             common = ("--scheduler-file", str(address), "--nthreads", "1")
             launch(f"worker-{number}", "worker", *here, *common, *options, **variables)
         return str(address)
 
-    yield start
-    for process in reversed(processes):
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        yield start
+    finally:
+        for process in reversed(processes):
+            if process.poll() is None:
+                process.terminate()
+        for process in processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """Return a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
+    with launched(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    """A scheduler and two workers for many tests: its address file. A worker that is killed is started again."""
+    with launched(tmp_path_factory.mktemp("standing")) as start:
+        yield start(2)
 
 
 class Here:
