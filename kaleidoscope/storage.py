@@ -331,7 +331,7 @@ class Store:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(temporary, path)  # noqa: PTH105
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # the first error is the one to know
                 os.unlink(temporary)  # noqa: PTH108
             raise
 
@@ -349,7 +349,7 @@ class Store:
                 os.makedirs(self._temporary_folder, exist_ok=True)  # noqa: PTH103
                 _write_new(path, data)
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # as above
                 os.unlink(path)  # noqa: PTH108
             raise
         return path
@@ -361,7 +361,11 @@ def _write_new(path: str, data: Buffer) -> None:
     Every call lets another thread take the interpreter, which then has to be waited for: of 64 small outputs an image
     it is the calls that cost, not the bytes.
     """
-    file = os.open(path, _NEW_FILE, 0o666)
+    _fill(os.open(path, _NEW_FILE, 0o666), data)
+
+
+def _fill(file: int, data: Buffer) -> None:
+    """Write a file that is open, and close it."""
     try:
         left = memoryview(data)
         while left:  # a disk that is almost full takes a part
@@ -373,8 +377,13 @@ def _write_new(path: str, data: Buffer) -> None:
 def _create_without_links(path: Path, data: Buffer) -> bool:
     """Create a file where the filesystem knows no hard links: one write of a few bytes, for a moment empty."""
     try:
-        with path.open("xb", buffering=0) as file:
-            file.write(data)
+        file = os.open(path, _NEW_FILE, 0o666)
     except FileExistsError:
         return False
+    try:
+        _fill(file, data)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to know
+            path.unlink()
+        raise
     return True
