@@ -18,7 +18,7 @@ import pytest
 import s3fs
 
 import kaleidoscope as ks
-from kaleidoscope import ops
+from kaleidoscope import objects, ops
 from kaleidoscope.read import load
 
 HERE = Path(__file__).parent
@@ -377,3 +377,20 @@ def moto(tmp_path_factory):
         env.setenv("AWS_DEFAULT_REGION", "us-east-1")
         s3fs.S3FileSystem(**server.options).mkdir("out")
         yield server.options
+
+
+@pytest.fixture
+def in_environment(monkeypatch):
+    """Return a function that puts what opens a server where the command line finds it."""
+
+    def put(options):
+        for name, option in (
+            ("ACCESS_KEY_ID", "key"),
+            ("SECRET_ACCESS_KEY", "secret"),
+            ("ENDPOINT_URL", "endpoint_url"),
+        ):
+            monkeypatch.setenv(f"AWS_{name}", options[option])
+        s3fs.S3FileSystem.clear_instance_cache()  # those without options go to where the environment last said
+        monkeypatch.setattr(objects, "_opened", {})
+
+    return put

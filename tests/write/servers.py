@@ -14,7 +14,6 @@ import urllib.parse
 from collections import Counter
 from pathlib import Path
 
-import psutil
 
 SECRET = "only-for-this-test"  # noqa: S105
 _ERROR = b'<?xml version="1.0"?><Error><Code>%s</Code><Message>Made up.</Message></Error>'
@@ -269,9 +268,3 @@ async def _chunks(reader):
         whole += line + part
         if int(line, 16) == 0:
             return whole
-
-
-def open_files():
-    """Return how many files and sockets this process holds open, and how many threads it has."""
-    process = psutil.Process()
-    return process.num_fds(), process.num_threads()

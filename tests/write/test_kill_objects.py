@@ -23,14 +23,16 @@ SERVERS_OWN = ".rclone_temp_put_"
 STAGES = ("before", "half", "after")
 
 
-def moments(who, layout, by_default=(), count=10):
+def moments(who, layout, by_default=(), count=10, more=()):
     """Spread moments over a run, one drawn from each tenth of it; all but a few of them behind the slow marker."""
     draw = random.Random(f"{who} {layout}")  # noqa: S311 - which moment, not a secret
     edges = [1 + PUTS[layout] * i // count for i in range(count + 1)]
     drawn = [(draw.randrange(low, max(high, low + 1)), draw.choice(STAGES)) for low, high in itertools.pairwise(edges)]
     return [
         pytest.param(
-            layout, at, stage, id=f"{layout}-put{at}-{stage}", marks=[] if i in by_default else pytest.mark.slow
+            *(layout, at, stage, *more),
+            id="-".join([layout, f"put{at}", stage, *more]),
+            marks=[] if i in by_default else pytest.mark.slow,
         )
         for i, (at, stage) in enumerate(drawn)
     ]
@@ -147,10 +149,14 @@ def test_killed_client_of_a_cluster_is_finished_by_the_next(
     finish(layout, stopped=at < PUTS[layout] * 0.6)
 
 
-@pytest.mark.parametrize("back", ["at-once", "after-the-run"])
 @pytest.mark.parametrize(
-    ("layout", "at", "stage"),
-    [*moments("server", "files", {2}), *moments("server", "webdataset", {6})],
+    ("layout", "at", "stage", "back"),
+    [
+        *moments("server", "files", {7}, more=["at-once"]),
+        *moments("server", "files", {2}, more=["after-the-run"]),
+        *moments("server", "webdataset", {6}, more=["at-once"]),
+        *moments("server", "webdataset", more=["after-the-run"]),
+    ],
 )
 def test_killed_server_costs_nothing_or_a_resumed_run(layout, at, stage, back, way, s3_server, write_of, finish):
     """It comes back while the run tries again, or after that has given up, in a process that lives on."""

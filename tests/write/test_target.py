@@ -302,11 +302,8 @@ class TestOnS3(ADatasetThatChanges):
         return s3_server[1] / "out" / tmp_path.name
 
     @pytest.fixture
-    def to(self, s3_server, place, monkeypatch):
-        options = s3_server[0].options
-        for name, option in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret")):
-            monkeypatch.setenv(f"AWS_{name}", options[option])
-        monkeypatch.setenv("AWS_ENDPOINT_URL", options["endpoint_url"])
+    def to(self, s3_server, place, in_environment, monkeypatch):
+        in_environment(s3_server[0].options)
         monkeypatch.setattr(leases, "_SETTLES_IN", 0.05)  # nobody else writes here
         return lambda path: f"s3://{path.relative_to(s3_server[1]).as_posix()}"
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 import kaleidoscope as ks
+from kaleidoscope import cli, ops
 from kaleidoscope import lease as leases
-from kaleidoscope import ops
 from kaleidoscope.errors import StoreError
 from kaleidoscope.lease import Owner, take_lease
 from kaleidoscope.storage import Store
@@ -81,22 +81,28 @@ def another():
         child.communicate(b"\n")
 
 
-def test_the_second_is_told_on_the_command_line_with_an_exit_code(place, another, make_photos, tmp_path, monkeypatch):
+def test_the_second_is_told_on_the_command_line_with_an_exit_code(
+    place, another, make_photos, in_environment, tmp_path, monkeypatch, capsys
+):
     url, options = place
     lease = take_lease(Store(url, options), another)
-    for name, option in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("ENDPOINT_URL", "endpoint_url")):
-        monkeypatch.setenv(f"AWS_{name}", options.get(option, ""))
+    if options:
+        in_environment(options)
     source = make_photos(tmp_path / "photos", 1)
     ks.dump_recipe([ops.HorizontalFlip()], tmp_path / "r.yaml")
-    command = [sys.executable, "-m", "kaleidoscope", "augment", str(source), url, "-r", str(tmp_path / "r.yaml")]
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
-    assert f"is being written by process {another.pid} on" in refused.stderr
-    assert refused.stdout == ""
+    words = ["augment", str(source), url, "-r", str(tmp_path / "r.yaml"), "--json"]
+    monkeypatch.setattr(sys, "argv", ["kaleidoscope", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    assert (ended.value.code, len(said.err.splitlines()), said.out) == (2, 1, ""), said.err
+    assert f"is being written by process {another.pid} on" in said.err
     assert Store(url, options).find() == [lease.name]
     lease.release()
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["outputs"] == 2
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["outputs"] == 2
 
 
 @pytest.mark.parametrize("slow", [False, True])
