@@ -14,7 +14,6 @@ import urllib.parse
 from collections import Counter
 from pathlib import Path
 
-
 SECRET = "only-for-this-test"  # noqa: S105
 _ERROR = b'<?xml version="1.0"?><Error><Code>%s</Code><Message>Made up.</Message></Error>'
 #: What a way answers by itself.
