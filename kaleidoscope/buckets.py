@@ -13,7 +13,8 @@ import numpy as np
 
 from kaleidoscope.entries import Entries, texts
 from kaleidoscope.errors import RecipeError
-from kaleidoscope.objects import ObstoreObjects, OddPathError, objects_of, retried
+from kaleidoscope.objects import ObstoreObjects, OddPathError, objects_of
+from kaleidoscope.retries import retried
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

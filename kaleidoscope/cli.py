@@ -44,13 +44,24 @@ def cli() -> None:
     """Make many images out of few."""
 
 
+class _FolderOrUrl(click.Path):
+    """A folder as a Path, or a URL as it was given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value.rstrip("/") if "://" in str(value) else super().convert(value, param, ctx)
+
+
 @cli.command(short_help="Try it on the bundled photographs.")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="kaleidoscope-demo")
-def demo(folder: Path) -> None:
-    """Make the 64 variants of each bundled photograph in FOLDER, on a Dask cluster of this machine."""
+@click.argument("folder", type=_FolderOrUrl(file_okay=False, path_type=Path), default="kaleidoscope-demo")
+@click.option("--source", metavar="URL", help="Other images: a folder or a bucket.")
+def demo(folder: Path | str, source: str | None) -> None:
+    """Make the 64 variants of each bundled photograph in FOLDER, on a Dask cluster of this machine.
+
+    FOLDER may be a URL, such as s3://bucket/demo.
+    """
     from kaleidoscope import demo as demonstration
 
-    report = demonstration.run(folder)
+    report = demonstration.run(folder, source)
     sys.exit(1 if report.failed else 0)
 
 

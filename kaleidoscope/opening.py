@@ -10,6 +10,8 @@ from typing import Any
 
 #: For how long credentials of the machine, a role or a profile are used before they are asked for again.
 _CREDENTIALS_HOLD = timedelta(minutes=5)
+#: For how long a server may say nothing, and how long a request may take: a shard on a slow line takes minutes.
+_SILENCE, _LONGEST_REQUEST = timedelta(seconds=60), timedelta(minutes=10)
 
 
 def open_bucket(bucket: str, options: Mapping[str, Any]) -> Any:
@@ -40,7 +42,11 @@ def open_bucket(bucket: str, options: Mapping[str, Any]) -> Any:
     return S3Store(
         bucket,
         config=config,  # type: ignore[arg-type]  # a TypedDict of these very names
-        client_options={"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "60s"},
+        client_options={
+            "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            "timeout": _LONGEST_REQUEST,
+            "read_timeout": _SILENCE,
+        },
         retry_config={"max_retries": 0},  # `retried` does that, for all libraries alike
         **more,
     )

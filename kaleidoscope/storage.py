@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
-from kaleidoscope.objects import FsspecObjects, Objects, objects_of
+from kaleidoscope.objects import FsspecObjects, Objects, created, objects_of
 from kaleidoscope.urls import options_in, options_of, public
 
 if TYPE_CHECKING:
@@ -228,18 +228,14 @@ class Store:
                 self.objects.put(self.path(name), data)
 
     def create(self, name: str, data: Buffer) -> bool:
-        """Write an object if there is none of that name yet; return whether it was written.
+        """Write an object if there is none of that name yet; return whether it is there now, as it was given.
 
-        On disk and on stores with conditional writes, one of several who try at once succeeds. Elsewhere two of
-        them may.
+        On disk and on stores with conditional writes, one of several who try at once succeeds, if no two of them write
+        the same bytes. Elsewhere each of them may: see `replaces`.
         """
         with store_errors(f"create {self.url}/{name}"):
             if not self.local:
-                try:
-                    self.objects.create(self.path(name), data)
-                except FileExistsError:
-                    return False
-                return True
+                return created(self.objects, self.path(name), data)
             path = Path(self.path(name))
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
@@ -258,6 +254,20 @@ class Store:
                     return True
                 finally:
                     Path(temporary).unlink(missing_ok=True)
+
+    def replaces(self, name: str, data: Buffer) -> bool:
+        """Whether creating an object that is there replaces it, which a server that ignores conditions does not say.
+
+        It is asked by trying: `data` is what the object holds.
+        """
+        if self.local:
+            return False
+        with store_errors(f"create {self.url}/{name}"):
+            try:
+                self.objects.create(self.path(name), data)
+            except FileExistsError:
+                return False
+            return True
 
     def find(self) -> list[str]:
         """Return the names of all objects, those in folders too."""
@@ -321,7 +331,7 @@ class Store:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(temporary, path)  # noqa: PTH105
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # the first error is the one to know
                 os.unlink(temporary)  # noqa: PTH108
             raise
 
@@ -339,7 +349,7 @@ class Store:
                 os.makedirs(self._temporary_folder, exist_ok=True)  # noqa: PTH103
                 _write_new(path, data)
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # as above
                 os.unlink(path)  # noqa: PTH108
             raise
         return path
@@ -358,7 +368,11 @@ def _write_new(path: str, data: Buffer) -> None:
     Every call lets another thread take the interpreter, which then has to be waited for: of 64 small outputs an image
     it is the calls that cost, not the bytes.
     """
-    file = os.open(path, _NEW_FILE, 0o666)
+    _fill(os.open(path, _NEW_FILE, 0o666), data)
+
+
+def _fill(file: int, data: Buffer) -> None:
+    """Write a file that is open, and close it."""
     try:
         left = memoryview(data)
         while left:  # a disk that is almost full takes a part
@@ -370,8 +384,13 @@ def _write_new(path: str, data: Buffer) -> None:
 def _create_without_links(path: Path, data: Buffer) -> bool:
     """Create a file where the filesystem knows no hard links: one write of a few bytes, for a moment empty."""
     try:
-        with path.open("xb", buffering=0) as file:
-            file.write(data)
+        file = os.open(path, _NEW_FILE, 0o666)
     except FileExistsError:
         return False
+    try:
+        _fill(file, data)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to know
+            path.unlink()
+        raise
     return True

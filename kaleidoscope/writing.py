@@ -218,9 +218,9 @@ class WriteRun(DaskMethodsMixin):
         self._plan = None  # it was given up: what is computed next is planned anew
         at_work.stop(planned.run_id)
         try:
+            give_up(self.store, planned.run_id)
             if self.store.list(PARTS):
                 error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
-            give_up(self.store, planned.run_id)
         except StoreError as unreachable:
             error.add_note(f"The lease could not be given back: {unreachable}")
 

@@ -25,6 +25,7 @@ RANKS = [
         "codecs",
         "urls",
         "opening",
+        "retries",
         "objects",
         "storage",
         "members",

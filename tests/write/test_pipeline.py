@@ -11,7 +11,7 @@ import obstore
 import pytest
 
 import kaleidoscope as ks
-from kaleidoscope import objects, ops, writing
+from kaleidoscope import ops, retries, writing
 from kaleidoscope.blocks import open_run, write_blocks
 from kaleidoscope.errors import StoreError
 from kaleidoscope.job import Job
@@ -70,7 +70,7 @@ def traffic(monkeypatch):
     """Watch what passes between a task and the server; all blocks of a run, of two images each, are one task."""
     monkeypatch.setattr(Job, "block_images", 2)
     monkeypatch.setattr(writing, "_grouped", lambda blocks, _: [blocks])
-    monkeypatch.setattr(objects, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.001)
     with dask.config.set({"kaleidoscope.object-store": "obstore"}):
         yield Traffic(monkeypatch)
 
