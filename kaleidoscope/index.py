@@ -254,8 +254,15 @@ def _sizes(given: Sequence[Any]) -> NDArray[np.int64]:
     try:
         values = np.array(given, np.float64)
     except ValueError:  # a text that is no number, or an empty one
-        values = np.array([float(size) if str(size).strip().isdigit() else np.nan for size in given])
+        values = np.array([_number(size) for size in given])
     return np.where(np.isfinite(values), values, -1).astype(np.int64)
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return float("nan")
 
 
 def _key_column(table: _Table, names: Sequence[str], plain: Mapping[str, str], wanted: str | None) -> str:

@@ -12,7 +12,7 @@ import pytest
 import s3fs
 
 import kaleidoscope as ks
-from kaleidoscope import objects, ops, retries
+from kaleidoscope import opening, ops, retries
 from kaleidoscope.errors import StoreError
 from kaleidoscope.objects import ObstoreObjects
 from kaleidoscope.retries import retried
@@ -250,7 +250,7 @@ FAULTS = {"busy": 0.10, "reset": 0.05, "cut": 0.02}
 def test_over_a_way_that_fails_every_object_arrives(faults, s3, library, photos, way_to, monkeypatch):
     """10% of the answers say 503, 5% of the connections are cut, and 2% of the bodies end early; and worse."""
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    monkeypatch.setattr(objects, "_SILENCE", timedelta(seconds=1))
+    monkeypatch.setattr(opening, "_SILENCE", timedelta(seconds=1))
     views = ks.augment(photos, [ops.HorizontalFlip(), ops.Rotate(15), ops.GaussianBlur(), ops.GaussNoise()], seed=7)
     target = f"s3://out/faults-{library}-{len(faults)}"
     views.write(f"{target}-none", storage_options=s3).compute()

@@ -69,7 +69,9 @@ class Traffic:
 def traffic(monkeypatch):
     """Watch what passes between a task and the server; all blocks of a run, of two images each, are one task."""
     monkeypatch.setattr(Job, "block_images", 2)
-    monkeypatch.setattr(writing, "_grouped", lambda blocks, _: [blocks])
+    monkeypatch.setattr(
+        writing, "in_tasks", lambda known, new, _: ([known] if known else [], [new] if len(new) else [])
+    )
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.001)
     with dask.config.set({"kaleidoscope.object-store": "obstore"}):
         yield Traffic(monkeypatch)
