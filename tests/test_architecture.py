@@ -27,6 +27,7 @@ RANKS = [
         "layouts",
         "job",
         "walk",
+        "walk_batch",
         "sinks",
         "manifest",
         "shards",

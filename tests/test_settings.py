@@ -43,6 +43,7 @@ class TestValues:
         assert {name: value(name) for name in SETTINGS} == {
             "max-pixels": 2**28,
             "partition-bytes": 128 * 2**20,
+            "device-batch-bytes": 64 * 2**20,
             "writes-at-once": 16,
             "object-store": "auto",
             "store-tries": 8,
@@ -57,6 +58,7 @@ class TestValues:
             ("max-pixels", None, None),
             ("partition-bytes", "1 MiB", 2**20),
             ("partition-bytes", 1000, 1000),
+            ("device-batch-bytes", "1 GiB", 2**30),
             ("lease-expires-after", "5 minutes", 300.0),
             ("lease-expires-after", 30, 30.0),
             ("writes-at-once", 64, 64),
@@ -91,6 +93,7 @@ class TestValues:
             ("max-pixels", 1e9),
             ("max-pixels", {"most": 5}),
             ("partition-bytes", "128 stone"),
+            ("device-batch-bytes", 0),
             ("partition-bytes", "-5 MB"),
             ("partition-bytes", "1e400"),
             ("partition-bytes", True),
@@ -296,7 +299,7 @@ class TestThePage:
             ).stdout
             for first, more in (("", {"DASK_CONFIG": str(tmp_path)}), ("", variables), (code, {}))
         ]
-        assert found == [f"{[1_000_000_000, 128 * 2**20, 16, 'auto', 8, 600.0, None]}\n"] * 3
+        assert found == [f"{[1_000_000_000, 128 * 2**20, 64 * 2**20, 16, 'auto', 8, 600.0, None]}\n"] * 3
 
     def test_shows_how_logs_are_heard_here_and_on_workers(self):
         code = (

@@ -1,0 +1,314 @@
+"""Images of one frame down the variant tree together: the same walk, a batch at a time, on a device.
+
+Depth first, so that one path of the tree is alive at a time; every prefix is applied once. What an image draws, and
+what becomes of it, does not depend on those beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.backends.moves import Move, Warp, moves_of
+from kaleidoscope.ops.base import Geometric, Params
+from kaleidoscope.plan import Plan, PlannedNode
+from kaleidoscope.read import Picture
+from kaleidoscope.record import Frame, Step
+from kaleidoscope.targets import Targets
+from kaleidoscope.walk import (
+    Outcome,
+    Settled,
+    Trip,
+    View,
+    below_map,
+    drawn_step,
+    lost,
+    paths_to,
+    settled_at,
+    starts_of,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kaleidoscope.backends.torch import Place, TorchBackend
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traveller:
+    """One image that goes down the tree.
+
+    Parameters
+    ----------
+    key : str
+        With the seed and the node it fixes every draw.
+    picture : Picture
+        The image; see `Picture.of` for pixels that are there.
+    targets : Targets, optional
+        What is labelled in it; see `Targets.fitted`.
+    lineage : tuple of Step
+        What was applied before this tree.
+    draws : mapping of str to mapping, optional
+        What was drawn at each node in an earlier run, to be used again instead of drawing.
+    wanted : collection of str, optional
+        Make only these variants, and only what leads to them.
+    """
+
+    key: str
+    picture: Picture
+    targets: Targets | None = None
+    lineage: tuple[Step, ...] = ()
+    draws: Mapping[str, Params] | None = None
+    wanted: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lane:
+    """One image of a batch: which it is, and its state at a node."""
+
+    number: int
+    trip: Trip
+    view: View
+
+    def failures(self, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception) -> Iterator[_Numbered]:
+        """Yield a failure for every wanted leaf at and under a node."""
+        return ((self.number, outcome) for outcome in lost(self.trip, planned, lineage, error))
+
+
+#: Which image, and one variant of it.
+_Numbered = tuple[int, Outcome]
+
+
+def walk_batch(
+    plan: Plan, travellers: Sequence[Traveller], *, seed: int, backend: TorchBackend
+) -> Iterator[tuple[int, Outcome]]:
+    """Make the variants of some images, those of one frame in batches.
+
+    Of each image they are what `walk` makes, within what devices differ by; draws and targets are the same.
+
+    Parameters
+    ----------
+    plan : Plan
+        The tree, planned.
+    travellers : sequence of Traveller
+        The images. Each is decoded when its batch begins.
+    seed : int
+        The run's seed.
+    backend : TorchBackend
+        Applies the ops, and says how many images make a batch.
+
+    Yields
+    ------
+    int, Outcome
+        Which of the `travellers`, and one of its variants: of each image in tree order, of a batch one variant after
+        another, of images of different frames one frame after another. An op that fails for an image costs it the
+        variants under it, and others nothing. Pixels are of shape (H, W, C) in the CPU's memory, and stay.
+    """
+    run = _Run(backend)
+    waiting: dict[tuple[Frame, frozenset[int]], list[tuple[int, Trip]]] = {}
+    for number, each in enumerate(travellers):
+        paths = None if each.wanted is None else paths_to(plan, each.wanted)
+        trip = Trip(each.key, seed, backend, each.draws, each.wanted, paths)
+        if not trip.wants(plan.root):
+            continue
+        try:
+            trip = replace(trip, reductions=dict(starts_of(trip, plan, each.picture)))
+        except Exception as error:  # noqa: BLE001 - a user's op may raise anything when it is asked how much it needs
+            yield from ((number, outcome) for outcome in lost(trip, plan.root, each.lineage, error))
+        else:
+            alike = each.picture.frame, frozenset(trip.reductions.values())
+            waiting.setdefault(alike, []).append((number, trip))
+    for (frame, sizes), trips in waiting.items():
+        while trips:
+            some, trips = trips[: (count := backend.batch_size(frame))], trips[count:]  # noqa: PLW2901
+            yield from run.begin(plan, [(number, trip, travellers[number]) for number, trip in some], sorted(sizes))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The walk of one batch after another."""
+
+    backend: TorchBackend
+
+    def begin(
+        self, plan: Plan, batch: Sequence[tuple[int, Trip, Traveller]], sizes: Sequence[int]
+    ) -> Iterator[_Numbered]:
+        """Decode the images of a batch, move them to the device, and walk from there."""
+        decoded: list[list[NDArray[Any]]] = []
+        there: list[tuple[int, Trip, Traveller]] = []
+        for number, trip, each in batch:
+            try:
+                decoded.append([each.picture.at(by) for by in sizes])
+            except Exception as error:  # noqa: BLE001 - as in the walk of one image
+                yield from ((number, outcome) for outcome in lost(trip, plan.root, each.lineage, error))
+            else:
+                there.append((number, trip, each))
+        yield from self._sent(plan, there, sizes, decoded)
+
+    def _sent(
+        self,
+        plan: Plan,
+        batch: Sequence[tuple[int, Trip, Traveller]],
+        sizes: Sequence[int],
+        decoded: Sequence[list[NDArray[Any]]],
+    ) -> Iterator[_Numbered]:
+        """Walk from where the decoded images lie on the device; in halves if they are too many for it."""
+        failure: Exception | None = None
+        lanes: list[_Lane] = []
+        try:
+            by_size = [self.backend.upload([each[place] for each in decoded]) for place in range(len(sizes))]
+            for row, (number, trip, each) in enumerate(batch):
+                start = Settled(
+                    {by: some[row] for by, some in zip(sizes, by_size, strict=True)}, each.targets, each.lineage
+                )
+                lanes.append(_Lane(number, trip, View.at(start, each.picture.frame)))
+        except Exception as error:  # noqa: BLE001 - devices raise what they like
+            self.backend.out_of_memory(error, len(batch))
+            failure = error.with_traceback(None)  # which holds what was made so far
+        if failure is None:
+            del decoded, by_size
+            yield from self.descend(plan.root, lanes)
+        elif len(batch) > 1:
+            half = len(batch) // 2
+            yield from self._sent(plan, batch[:half], sizes, decoded[:half])
+            yield from self._sent(plan, batch[half:], sizes, decoded[half:])
+        else:
+            for number, trip, each in batch:
+                yield from ((number, outcome) for outcome in lost(trip, plan.root, each.lineage, failure))
+
+    def descend(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> Iterator[_Numbered]:
+        """Yield the outcomes at and under a node."""
+        made = self._tried(planned, lanes, self._arrive)
+        if made is None:
+            for half in _halves(lanes):
+                yield from self.descend(planned, half)
+            return
+        arrived, outcomes = made
+        del made
+        while outcomes:
+            yield outcomes.pop(0)
+        for child in planned.children:
+            some = [lane for lane in arrived if lane.trip.wants(child)]
+            if some:
+                yield from self._step(child, some)
+
+    def _arrive(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> tuple[list[_Lane], list[_Numbered]]:
+        """Apply the map that is pending where its outcome is needed, and fetch the variants that are wanted."""
+        lanes, failed = self._settled(planned, lanes)
+        leaves = [lane for lane in lanes if lane.trip.wants_leaf(planned)]
+        settled = [settled_at(lane.view) for lane in leaves]
+        pixels = self.backend.download([now.pixels for now in settled]) if leaves else []
+        outcomes = [
+            (lane.number, Outcome(planned.node.name, image, now.lineage, now.targets))
+            for lane, now, image in zip(leaves, settled, pixels, strict=True)
+        ]
+        return list(lanes), [*failed, *outcomes]
+
+    def _settled(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> tuple[Sequence[_Lane], list[_Numbered]]:
+        todo = [lane.view.settled is None and _is_needed(lane.trip, planned) for lane in lanes]
+        if not any(todo):
+            return lanes, []
+        some = [lane for lane, needed in zip(lanes, todo, strict=True) if needed]
+        moves: list[Sequence[Move]] = [
+            [Warp(lane.view.pending, planned.resampling, lane.view.base.pixels.frame, lane.view.frame)] for lane in some
+        ]
+        arrived, failed = self._applied(planned, some, moves, [lane.view.base for lane in some])
+        return [*(lane for lane, needed in zip(lanes, todo, strict=True) if not needed), *arrived], failed
+
+    def _applied(
+        self, planned: PlannedNode, lanes: Sequence[_Lane], moves: Sequence[Sequence[Move]], before: Sequence[Settled]
+    ) -> tuple[list[_Lane], list[_Numbered]]:
+        """Apply to pixels, of all images at once, and to targets what is to be applied."""
+        sources: list[Place] = [
+            each.sizes[lane.view.lineage[-1].reduction] for lane, each in zip(lanes, before, strict=True)
+        ]
+        try:
+            places = self.backend.apply(sources, moves)
+        except Exception as error:
+            if len(lanes) > 1:
+                raise
+            self.backend.out_of_memory(error, 1)
+            return [], list(lanes[0].failures(planned, lanes[0].view.lineage, error))
+        arrived, failed = list[_Lane](), list[_Numbered]()
+        for lane, place, mine, each in zip(lanes, places, moves, before, strict=True):
+            try:
+                settled = each.after(mine, place, lane.view.lineage)
+            except Exception as error:  # noqa: BLE001 - a user's op may raise anything
+                failed += lane.failures(planned, lane.view.lineage, error)
+            else:
+                view = replace(lane.view, settled=settled)
+                arrived.append(replace(lane, view=view))
+        return arrived, failed
+
+    def _step(self, child: PlannedNode, lanes: Sequence[_Lane]) -> Iterator[_Numbered]:
+        """Apply the child's op, at once or by adding to the pending map, and go on below it."""
+        if child.node.op is None:
+            yield from self.descend(child, lanes)
+            return
+        made = self._tried(child, lanes, self._move)
+        if made is None:
+            for half in _halves(lanes):
+                yield from self._step(child, half)
+            return
+        below, failed = made
+        del made
+        yield from failed
+        if below:
+            yield from self.descend(child, below)
+
+    def _move(self, child: PlannedNode, lanes: Sequence[_Lane]) -> tuple[list[_Lane], list[_Numbered]]:
+        """Return the images below an op, and those that it fails for."""
+        op, below, failed = child.node.op, list[_Lane](), list[_Numbered]()
+        if op is None:
+            return list(lanes), failed
+        starts: list[Settled] = []
+        moves: list[list[Move]] = []
+        for lane in lanes:
+            view = lane.view
+            lineage = view.lineage if child.joins else settled_at(view).lineage
+            try:
+                lineage = (*lineage, drawn_step(lane.trip, child, op, view))
+                frame = op.out_frame(view.frame, lineage[-1].params)
+                if isinstance(op, Geometric) and op.fuses:
+                    view = below_map(child, op, view, frame, lineage)
+                else:
+                    moves.append(list(moves_of(op, lineage[-1].params, view.frame)))
+                    starts.append(settled_at(view))
+                    view = replace(View.at(starts[-1], frame), lineage=lineage)
+            except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
+                failed += lane.failures(child, lineage, error)
+            else:
+                below.append(replace(lane, view=view))
+        if not starts:
+            return below, failed
+        arrived, more = self._applied(child, below, moves, starts)
+        return [_from_here(lane) for lane in arrived], [*failed, *more]
+
+    def _tried(self, planned: PlannedNode, lanes: Sequence[_Lane], what: Any) -> Any:
+        """Return what a function makes of the images; None if it is to be tried with half as many of them.
+
+        That is where memory does not suffice, and where something else fails: it may be for one image only. What fails
+        for a single image costs it the variants at and under the node.
+        """
+        try:
+            return what(planned, lanes)
+        except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
+            self.backend.out_of_memory(error, len(lanes))
+            if len(lanes) == 1:
+                return [], list(lanes[0].failures(planned, lanes[0].view.lineage, error))
+        return None
+
+
+def _from_here(lane: _Lane) -> _Lane:
+    """Return an image's state where its pixels have just been made, and those before them are not needed."""
+    return replace(lane, view=View.at(settled_at(lane.view), lane.view.frame))
+
+
+def _is_needed(trip: Trip, planned: PlannedNode) -> bool:
+    """Whether the pixels at a node are wanted, or something below starts from them."""
+    return trip.wants_leaf(planned) or any(trip.needs_parent(child) for child in planned.children if trip.wants(child))
+
+
+def _halves(lanes: Sequence[_Lane]) -> tuple[Sequence[_Lane], Sequence[_Lane]]:
+    return lanes[: len(lanes) // 2], lanes[len(lanes) // 2 :]
