@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 GREY, RGB = 1, 3
 #: Bits behind the point of OpenCV's 8-bit conversion to hue and saturation.
 _BITS = 12
+#: And of its weights of red, green and blue.
+_MIXTURE_BITS = 10
 
 
 # ---- hue, saturation, value
@@ -108,10 +110,17 @@ def _hsv(colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _rgb(sixths: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     """Return RGB, shape (N, 3, H, W), of hue in sixths of the circle and of saturation and value in [0, 1]."""
+    floor = sixths.floor()
+    part, sector = sixths - floor, floor % 6
+    chroma = value * saturation
+    least, falling, rising = value - chroma, value - chroma * part, value - chroma * (1 - part)
+    around = (value, falling, least, least, rising, value)  # red, sector by sector; the others come later
     made = []
-    for sector in (5, 3, 1):
-        part = (sixths + sector) % 6
-        made.append(value - value * saturation * torch.minimum(part, 4 - part).clamp(0, 1))
+    for turned in (0, 4, 2):
+        colour = around[turned]
+        for place in range(1, 6):
+            colour = torch.where(sector == place, around[(place + turned) % 6], colour)
+        made.append(colour)
     return torch.stack(made, dim=1)
 
 
@@ -120,13 +129,24 @@ def _rgb(sixths: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 def mixed(batch: Tensor, matrices: NDArray[Any]) -> Tensor:
     """Return ``clip(matrix @ pixel)`` of RGB or RGBA, the matrices (N, 3, 3) or one for all; alpha as it is."""
-    weights = values.sent(batch, np.broadcast_to(matrices, (len(batch), RGB, RGB)).astype(np.float32))
-    planes = as_float(batch[:, :RGB]).unbind(1)
+    every = np.broadcast_to(matrices, (len(batch), RGB, RGB))
+    if batch.dtype == torch.uint8 and batch.shape[1] == RGB and np.any(every * (1 - np.eye(RGB))):
+        # OpenCV's way with 8 bits: the level by which a float differs is 17 degrees of hue where it is dark.
+        weights = values.sent(batch, np.rint(every * 2**_MIXTURE_BITS).astype(np.int32))
+        made = _products(weights, values.as_whole(batch))
+        return ((made + (1 << _MIXTURE_BITS - 1)) >> _MIXTURE_BITS).clamp(0, 255).to(torch.uint8)
+    made = _products(values.sent(batch, every.astype(np.float32)), as_float(batch[:, :RGB]))
+    return _with_rest(batch, clipped(made, batch))
+
+
+def _products(matrices: Tensor, colours: Tensor) -> Tensor:
+    """Return ``matrix @ pixel``, both whole numbers or both floats."""
+    red, green, blue = colours.unbind(1)
     made = []
-    for row in range(RGB):
-        part = [weights[:, row, column, None, None] * planes[column] for column in range(RGB)]
-        made.append(part[0] + part[1] + part[2])
-    return _with_rest(batch, clipped(torch.stack(made, dim=1), batch))
+    for row in matrices.unbind(1):
+        weights = row[:, :, None, None].unbind(1)
+        made.append(weights[0] * red + weights[1] * green + weights[2] * blue)
+    return torch.stack(made, dim=1)
 
 
 def sepia(op: Op, batch: Tensor, params: Sequence[Params]) -> Tensor:
@@ -174,7 +194,9 @@ def _turned(image: Tensor, turns: float) -> Tensor:
         return shifted_hsv(image, none + turns * 180, none, none)
     hues, saturations, brightness = _hsv_8bit(image, 180)
     hues = (hues + math.floor(turns * 180)) % 180
-    return _with_rest(image, clipped(_rgb(hues / 30, saturations / 255, brightness / 255) * 255, image))
+    # With 180 steps, unlike with 256, OpenCV cuts fractions off, but for what is left of a row after its blocks.
+    cut = (_rgb(hues * (6 / 180), saturations * (1 / 255), brightness * (1 / 255)) * 255).floor()
+    return _with_rest(image, clipped(cut, image))
 
 
 def grey(op: ToGray, batch: Tensor, params: Sequence[Params]) -> Tensor:

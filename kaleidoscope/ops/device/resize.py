@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
@@ -95,8 +96,10 @@ def taps_of(old: int, new: int, interpolation: str) -> Taps:
     scale, places = old / new, np.arange(new)
     middle = (places + 0.5) * scale - 0.5
     if interpolation == "nearest":
-        nearest = np.minimum(np.floor((places + 0.5) * scale), old - 1).astype(np.int64)
-        return Taps(nearest[np.newaxis], np.ones((1, new), np.float32))
+        # OpenCV says it best: where two are equally near, which one it takes is no simple rule.
+        numbers = np.arange(old, dtype=np.float32)[np.newaxis]
+        nearest = cv2.resize(numbers, (new, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+        return Taps(nearest.astype(np.int64), np.ones((1, new), np.float32))
     if interpolation == "area":
         return _areas(old, scale, places)
     if interpolation == "enlarged area":  # OpenCV's: hard pixels, softened at their edges over a new one

@@ -112,7 +112,7 @@ def drawn(batch: Tensor, params: Sequence[Params], name: str) -> Tensor:
 
 def sent(batch: Tensor, values: NDArray[Any]) -> Tensor:
     """Return an array as a tensor where the batch is."""
-    return torch.from_numpy(np.ascontiguousarray(values)).to(batch.device)
+    return torch.tensor(np.ascontiguousarray(values), device=batch.device)
 
 
 def one_by_one(batch: Tensor, make: Callable[[int, Tensor], Tensor]) -> Tensor:
