@@ -6,7 +6,7 @@ what becomes of it, does not depend on those beside it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,12 @@ _Numbered = tuple[int, Outcome]
 
 
 def walk_batch(
-    plan: Plan, travellers: Sequence[Traveller], *, seed: int, backend: TorchBackend
+    plan: Plan,
+    travellers: Sequence[Traveller],
+    *,
+    seed: int,
+    backend: TorchBackend,
+    fetch: Callable[[Sequence[Place]], Sequence[Any]] | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Make the variants of some images, those of one frame in batches.
 
@@ -97,6 +102,9 @@ def walk_batch(
         The run's seed.
     backend : TorchBackend
         Applies the ops, and says how many images make a batch.
+    fetch : callable, optional
+        What becomes of a variant of the images of a batch, which lie on the device: the ``pixels`` of their outcomes.
+        By default it is `TorchBackend.download`; ``partial(backend.encode, encoder=...)`` makes files of them.
 
     Yields
     ------
@@ -105,7 +113,7 @@ def walk_batch(
         another, of images of different frames one frame after another. An op that fails for an image costs it the
         variants under it, and others nothing. Pixels are of shape (H, W, C) in the CPU's memory, and stay.
     """
-    run = _Run(backend)
+    run = _Run(backend, fetch or backend.download)
     waiting: dict[tuple[Frame, frozenset[int]], list[tuple[int, Trip]]] = {}
     for number, each in enumerate(travellers):
         paths = None if each.wanted is None else paths_to(plan, each.wanted)
@@ -130,6 +138,7 @@ class _Run:
     """The walk of one batch after another."""
 
     backend: TorchBackend
+    fetch: Callable[[Sequence[Place]], Sequence[Any]]
 
     def begin(
         self, plan: Plan, batch: Sequence[tuple[int, Trip, Traveller]], sizes: Sequence[int]
@@ -198,7 +207,7 @@ class _Run:
         lanes, failed = self._settled(planned, lanes)
         leaves = [lane for lane in lanes if lane.trip.wants_leaf(planned)]
         settled = [settled_at(lane.view) for lane in leaves]
-        pixels = self.backend.download([now.pixels for now in settled]) if leaves else []
+        pixels = self.fetch([now.pixels for now in settled]) if leaves else []
         outcomes = [
             (lane.number, Outcome(planned.node.name, image, now.lineage, now.targets))
             for lane, now, image in zip(leaves, settled, pixels, strict=True)

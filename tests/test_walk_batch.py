@@ -1,5 +1,6 @@
 import gc
 import itertools
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from kaleidoscope import ops, samples
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.torch import TorchBackend
+from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import DecodeError, OpError, ResourceError
 from kaleidoscope.ops.base import Op, op
 from kaleidoscope.ops.combine import as_recipe
@@ -323,6 +325,33 @@ def test_an_op_without_a_kernel_for_a_device_is_done_on_the_cpu():
 def test_a_device_that_is_not_there_is_an_error_of_ours():
     with pytest.raises(ResourceError, match="expected a device of torch, got 'cuda:99'"):
         TorchBackend("cuda:99")
+
+
+# ---- files
+
+
+def test_variants_can_be_fetched_as_files():
+    plan, backend, encoder = plan_of([FLIP, ops.CenterCrop(20, 30)]), TorchBackend("cpu"), Encoder("jpg", quality=80)
+    fetch = partial(backend.encode, encoder=encoder)
+    files = list(walk_batch(plan, travellers(images()), seed=SEED, backend=backend, fetch=fetch))
+    pixels = list(walk_batch(plan, travellers(images()), seed=SEED, backend=TorchBackend("cpu")))
+    for (number, file), (other, plain) in zip(files, pixels, strict=True):
+        assert (number, file.variant) == (other, plain.variant)
+        assert file.pixels.frame == Frame.of(plain.pixels)
+        assert file.pixels.data == encoder.encode(plain.pixels)
+
+
+def test_what_a_format_cannot_hold_is_a_failure_of_the_encoder():
+    backend = TorchBackend("cpu")
+    fetch = partial(backend.encode, encoder=Encoder("jpg"))
+    party = travellers(images(2))
+    found = list(walk_batch(plan_of([ops.ToFloat()]), party, seed=SEED, backend=backend, fetch=fetch))
+    assert [(each.variant, each.error is None) for number, each in found if number == 1] == [
+        ("original", True),
+        ("tofloat", False),
+    ]
+    assert found[-1][1].error.step == "encode"
+    assert "jpg holds uint8" in found[-1][1].error.message
 
 
 # ---- memory

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.moves import Move, Warp
-from kaleidoscope.errors import OpError, ResourceError
+from kaleidoscope.codecs import Encoder
+from kaleidoscope.codecs.device import encode_there
+from kaleidoscope.errors import KaleidoscopeError, OpError, ResourceError
 from kaleidoscope.ops.device import kernel_of, runs_on_device, warps_on_device
 from kaleidoscope.record import Frame
 from kaleidoscope.settings import DEFAULTS
@@ -50,6 +52,14 @@ class Place:
     frame: Frame
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """An image as the bytes of its file, and the frame of its pixels."""
+
+    data: bytes = field(repr=False)
+    frame: Frame
+
+
 class TorchBackend:
     """Applies ops to batches of images on one device.
 
@@ -67,8 +77,8 @@ class TorchBackend:
     ----------
     counts : Counter
         ``kernel``, ``warp`` and ``permutation`` applied to images; ``batch`` calls that were made for them, ``upload``
-        and ``download``, each of a batch; ``on_cpu``, images that an op without a kernel took back; and ``halved``,
-        how often memory did not suffice.
+        and ``download``, each of a batch; ``encoded_there``, images that were encoded on the device; ``on_cpu``, images
+        that an op without a kernel took back; and ``halved``, how often memory did not suffice.
 
     Raises
     ------
@@ -119,6 +129,30 @@ class TorchBackend:
             self.counts["download"] += 1
             images |= dict(zip(members, _as_arrays(host.view(batch.dtype)), strict=True))
         return [images[i] for i in range(len(places))]
+
+    def encode(self, places: Sequence[Place], encoder: Encoder) -> list[Encoded]:
+        """Return images as files: those of one frame encoded together where they lie if that can be, or on the CPU.
+
+        Raises
+        ------
+        RecipeError, OpError
+            As `Encoder.encode` raises them.
+        """
+        files: dict[int, Encoded] = {}
+        for members in _grouped(place.frame for place in places):
+            some = [places[member] for member in members]
+            frame = some[0].frame
+            try:
+                encoder.check(frame)
+                made = encode_there(_together(some), encoder)
+                if made is None:
+                    made = [encoder.encode(image) for image in self.download(some)]
+                else:
+                    self.counts["encoded_there"] += len(made)
+            except KaleidoscopeError as error:
+                raise type(error)(error.message, step="encode") from error
+            files |= {member: Encoded(data, frame) for member, data in zip(members, made, strict=True)}
+        return [files[i] for i in range(len(places))]
 
     # ---- ops
 

@@ -72,16 +72,17 @@ def warped(batch: Tensor, matrices: Sequence[NDArray[np.float64]], resampling: R
         grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
     else:
         grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-    fill = sent(pixels, np.broadcast_to(np.asarray(resampling.fill, np.float32), len(pixels[0]))).view(1, -1, 1, 1)
-    constant = border_mode == "constant"
+    # Beyond the border torch has 0: there and back by the fill.
+    filled = border_mode == "constant" and np.any(resampling.fill)
+    fill = sent(pixels, np.broadcast_to(np.asarray(resampling.fill, np.float32), pixels.shape[1])).view(1, -1, 1, 1)
     made = grid_sample(
-        pixels - fill if constant else pixels,
+        pixels - fill if filled else pixels,
         grid,
         mode=_MODES[resampling.interpolation],
         padding_mode=padding,
         align_corners=about_centres,
     )
-    made = made + fill if constant else made
+    made = made + fill if filled else made
     if resampling.interpolation == "cubic":
         return kept_in_range(made, batch)
     return as_pixels(made, batch.dtype)
@@ -90,11 +91,16 @@ def warped(batch: Tensor, matrices: Sequence[NDArray[np.float64]], resampling: R
 def _places(batch: Tensor, matrices: Sequence[NDArray[np.float64]], after: Frame) -> tuple[Tensor, Tensor]:
     """Return where each pixel of the outcome comes from: x and y, each of shape (N, H', W')."""
     back = np.stack([np.linalg.inv(matrix) for matrix in matrices])
-    factors = sent(batch, back).view(-1, 9, 1, 1).unbind(1)
-    x = torch.arange(after.width, dtype=torch.float64, device=batch.device)
-    y = torch.arange(after.height, dtype=torch.float64, device=batch.device)[:, None]
-    across, down, depth = (factors[row] * x + factors[row + 1] * y + factors[row + 2] for row in (0, 3, 6))
+    x, y = np.arange(after.width), np.arange(after.height)[:, np.newaxis]
     if all((matrix[2] == (0, 0, 1)).all() for matrix in matrices):
-        return across.to(torch.float32), down.to(torch.float32)
+        # A row and a column, added there: as float64 all of it would be the largest thing in the device's memory.
+        rows, columns = back[:, :2, :1, None] * x, back[:, :2, 1:2, None] * y + back[:, :2, 2:, None]
+        made = sent(batch, rows.astype(np.float32)) + sent(batch, columns.astype(np.float32))
+        return made[:, 0], made[:, 1]
+    factors = sent(batch, back).view(-1, 9, 1, 1).unbind(1)
+    there = sent(batch, x.astype(np.float64)), sent(batch, y.astype(np.float64))
+    across, down, depth = (
+        factors[row] * there[0] + factors[row + 1] * there[1] + factors[row + 2] for row in (0, 3, 6)
+    )
     depth = torch.where(depth == 0, 1.0, depth)  # OpenCV: what is at infinity comes from the corner
     return (across / depth).to(torch.float32), (down / depth).to(torch.float32)
