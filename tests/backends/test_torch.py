@@ -83,7 +83,9 @@ class Own(Op):
         (ops.OneOf(ops.GaussianBlur(), ops.Sequential(ops.Rotate(9), ops.InvertImg())), True),
         (ops.OneOf(ops.GaussianBlur(), ops.Sequential(ops.Rotate(9), ops.CLAHE())), False),
         (ops.Sometimes(ops.SomeOf(ops.Blur(), ops.CLAHE(), n=1)), False),
-        (ops.RandAugment(), False),  # it may draw Equalize
+        (ops.RandAugment(), True),
+        (ops.RandAugment(interpolation="lanczos4"), False),
+        (ops.Equalize(by_channels=False), False),
         (Own(), True),
         (Brighter(), False),
     ],

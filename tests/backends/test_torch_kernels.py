@@ -1,7 +1,9 @@
 """Every op of the catalogue that has a kernel for a device, beside its twin on the CPU."""
 
 from kaleidoscope import ops
-from kaleidoscope.ops.device import _KERNELS
+from kaleidoscope.ops.base import Op, op
+from kaleidoscope.ops.device import _KERNELS, kernel_of
+from kaleidoscope.ops.operations import known_ops
 from kaleidoscope.testing.device_tests import DeviceTests
 
 BORDERS = ("constant", "replicate", "reflect", "wrap", "reflect_101")
@@ -50,6 +52,7 @@ ANY = (
     *(ops.PixelDropout(0.1, drop_value=None), ops.SaltAndPepper((0.1, 0.3))),
     *(ops.CoarseDropout((1, 5)), ops.CoarseDropout(fill=0.8), ops.Erasing(), ops.GridDropout(), ops.GridDropout(0.8)),
 )
+POLICIES = known_ops("linear", 0.0, 0.0)
 #: Colours, grey or not.
 GREY_OR_RGB = (
     *(ops.HueSaturationValue(), ops.HueSaturationValue(90, 120, 60), ops.HueSaturationValue(0, 0, 0)),
@@ -67,7 +70,12 @@ WHOLE_IMAGE = (
     ops.ColorJitter(0.5, 0.5, 0.9, 0.5),
 )
 
-INSTANCES = (*ANY, *GREY_OR_RGB, *RGB, *LARGE, *SEVERAL, *GREY, *FLOATS, *WHOLE_IMAGE)
+BY_COUNTS = (
+    *(ops.AutoContrast(), ops.AutoContrast(method="pil", cutoff=2.0), ops.AutoContrast(ignore=0)),
+    *(ops.Equalize(), ops.Equalize(mode="pil"), POLICIES["Equalize"]),
+)
+
+INSTANCES = (*BY_COUNTS, *ANY, *GREY_OR_RGB, *RGB, *LARGE, *SEVERAL, *GREY, *FLOATS, *WHOLE_IMAGE)
 
 
 def takes(op, frame):
@@ -86,7 +94,7 @@ def takes(op, frame):
 
 
 def test_every_kernel_is_tested():
-    assert {type(op).__name__ for op in INSTANCES} >= set(_KERNELS)
+    assert {type(op).__name__ for op in INSTANCES} >= set(_KERNELS) - {"_Sharpness"}  # its draws are a policy's
     assert len({type(op) for op in INSTANCES}) >= 56
 
 
@@ -95,3 +103,24 @@ class TestEveryKernel(DeviceTests):
 
     def takes(self, op, frame):
         return takes(op, frame)
+
+
+@op
+class SharpnessOfAPolicy(Op):
+    """Draw as policies do for the op that has no draw of its own."""
+
+    short_name = "drawnsharpness"
+    sharpness = POLICIES["Sharpness"]
+
+    def sample_params(self, rng, frame):
+        return {"factor": float(rng.uniform(0.1, 1.9))}
+
+    def kernel(self, src, params, out):
+        self.sharpness.kernel(src, params, out)
+
+    def device_kernel(self, batch, params):
+        return kernel_of(self.sharpness)(batch, params)
+
+
+class TestSharpness(DeviceTests):
+    instances = (SharpnessOfAPolicy(),)

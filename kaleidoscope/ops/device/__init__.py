@@ -49,6 +49,11 @@ _ROOMS = {
         "ToGray": "grey",
         "ToSepia": "sepia",
     },
+    "counts": {
+        "AutoContrast": "by_counts",
+        "Equalize": "by_counts",
+        "_Equalize": "by_counts_of_256",
+    },
     "neighbours": {
         "Blur": "box_blur",
         "Emboss": "emboss",
@@ -57,6 +62,7 @@ _ROOMS = {
         "MotionBlur": "motion_blur",
         "Sharpen": "sharpen",
         "UnsharpMask": "unsharp_mask",
+        "_Sharpness": "sharpness",
     },
     "grain": {
         "GaussNoise": "gauss_noise",
@@ -93,6 +99,7 @@ _KERNELS = {op: (room, name) for room, kernels in _ROOMS.items() for op, name in
 
 #: What of an op is done on the CPU all the same.
 _LEFT_OUT: dict[str, Callable[[Any], bool]] = {
+    "Equalize": lambda op: not op.by_channels,
     "ToGray": lambda op: op.method in ("from_lab", "pca"),
     **dict.fromkeys(_ROOMS["holes"], lambda op: isinstance(op.fill, str)),  # noise, and what is made up from around
 }

@@ -20,6 +20,7 @@ from kaleidoscope.ops.device.values import (
     drawn,
     kept_in_range,
     max_value_of,
+    movable,
     one_by_one,
     sent,
     with_alpha_of,
@@ -123,6 +124,20 @@ def sharpen(op: Sharpen, batch: Tensor, params: Sequence[Params]) -> Tensor:
         alpha = drawn(batch, params, "alpha")
         made = (1 + alpha) * pixels - alpha * smoothed(pixels, [kernel] * len(batch))
     return with_alpha_of(batch, clipped(made, batch))
+
+
+def sharpness(op: Op, batch: Tensor, params: Sequence[Params]) -> Tensor:
+    """Blend with a smoothed image; the outermost pixels stay."""
+    if min(batch.shape[2:]) <= 2:
+        return batch.clone()
+    middle = np.zeros((3, 3))
+    middle[1, 1] = 1
+    smooth = (1 + 4 * middle) / 13
+    weights = np.stack([each["factor"] * middle + (1 - each["factor"]) * smooth for each in params])
+    made = movable(clipped(summed(as_float(batch), weights), batch)).clone()
+    for border in (np.s_[:, :, [0, -1]], np.s_[:, :, :, [0, -1]]):
+        made[border] = movable(batch)[border]
+    return with_alpha_of(batch, made.view(batch.dtype))
 
 
 def emboss(op: Any, batch: Tensor, params: Sequence[Params]) -> Tensor:
