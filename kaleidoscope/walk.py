@@ -5,9 +5,9 @@ Depth first, so that one path of the tree is alive at a time; every prefix is ap
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from kaleidoscope.backends.follow import draw_params, follow
 from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
+from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.randomness import Streams
 from kaleidoscope.read import Picture
@@ -30,31 +31,6 @@ if TYPE_CHECKING:
 #: The map that moves nothing.
 NOWHERE = np.eye(3)
 NOWHERE.flags.writeable = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One variant of one image, or why there is none.
-
-    Parameters
-    ----------
-    variant : str
-        The leaf's name.
-    pixels : ndarray of shape (H, W, C), or None
-        Lent: they are overwritten once the next outcome is asked for. None if the variant failed.
-    lineage : tuple of Step
-        What was applied, as far as it came.
-    targets : Targets or None
-        What is labelled in them; masks may be shared with other outcomes.
-    error : KaleidoscopeError or None
-        Why it failed, with key and step.
-    """
-
-    variant: str
-    pixels: NDArray[Any] | None
-    lineage: tuple[Step, ...]
-    targets: Targets | None = None
-    error: KaleidoscopeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +93,12 @@ class Trip:
     #: Node to by how much smaller the image was decoded for it.
     reductions: Mapping[str, int] = field(default_factory=dict)
     streams: Streams = field(default_factory=Streams)
+    #: Only what runs in this segment; None: the whole tree.
+    segment: int | None = None
+
+    def runs(self, planned: PlannedNode) -> bool:
+        """Whether this node's turn is now."""
+        return self.segment in (None, planned.segment)
 
     def wants(self, planned: PlannedNode) -> bool:
         """Whether a wanted variant lies at or under this node."""
@@ -176,6 +158,51 @@ def walk(
     """
     picture = pixels if isinstance(pixels, Picture) else Picture.of(pixels)
     trip = Trip(key, seed, backend, draws, wanted, None if wanted is None else paths_to(plan, wanted))
+    return cast("Iterator[Outcome]", _from_the_image(trip, plan, picture, targets, lineage))
+
+
+def walk_segment(
+    plan: Plan,
+    start: Picture | Handover,
+    segment: int | None,
+    *,
+    key: str,
+    seed: int,
+    backend: Cv2Backend,
+    targets: Targets | None = None,
+    lineage: tuple[Step, ...] = (),
+    wanted: Collection[str] | None = None,
+) -> Iterator[Outcome | Handover]:
+    """Make what one segment of the tree makes of one image; see `walk`, whose parameters it takes.
+
+    Parameters
+    ----------
+    start : Picture or Handover
+        The image, for the first segment; else a node that another segment has handed over.
+    segment : int or None
+        Its place; None for all of them.
+
+    Yields
+    ------
+    Outcome or Handover
+        An outcome for every leaf in it, and for those that an op's failure costs wherever they are; a handover for
+        every node from which another segment goes on.
+    """
+    paths = None if wanted is None else paths_to(plan, wanted)
+    trip = Trip(key, seed, backend, None, wanted, paths, segment=segment)
+    if isinstance(start, Picture):
+        yield from _from_the_image(trip, plan, start, targets, lineage)
+        return
+    trip = replace(trip, reductions=start.reductions)
+    view = View.at(Settled(start.sizes, start.targets, start.lineage), start.frame)
+    for child in plan.by_name[start.node].children:
+        if trip.wants(child) and trip.runs(child):
+            yield from _step(trip, child, view)
+
+
+def _from_the_image(
+    trip: Trip, plan: Plan, picture: Picture, targets: Targets | None, lineage: tuple[Step, ...]
+) -> Iterator[Outcome | Handover]:
     if not trip.wants(plan.root):
         return
     try:
@@ -204,7 +231,7 @@ def paths_to(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _descend(trip: Trip, planned: PlannedNode, view: View) -> Iterator[Outcome]:
+def _descend(trip: Trip, planned: PlannedNode, view: View) -> Iterator[Outcome | Handover]:
     """Yield the outcomes at and under a node; buffers taken here go back here."""
     made: Settled | None = None
     children = [child for child in planned.children if trip.wants(child)]
@@ -219,10 +246,28 @@ def _descend(trip: Trip, planned: PlannedNode, view: View) -> Iterator[Outcome]:
     if trip.wants_leaf(planned):
         now = settled_at(view)
         yield Outcome(planned.node.name, now.pixels, now.lineage, now.targets)
+    elsewhere = [child for child in children if not trip.runs(child)]
+    if elsewhere:
+        yield _handed_over(trip, planned, elsewhere, view)
     for child in children:
-        yield from _step(trip, child, view)
+        if trip.runs(child):
+            yield from _step(trip, child, view)
     if made is not None:
         trip.backend.release(made.pixels)
+
+
+def _handed_over(trip: Trip, planned: PlannedNode, children: Iterable[PlannedNode], view: View) -> Handover:
+    """Return a node as it passes to the segments of those children, its pixels the receiver's."""
+    handover = lent_over(trip, planned, children, view)
+    return replace(handover, sizes={by: pixels.copy() for by, pixels in handover.sizes.items()})
+
+
+def lent_over(trip: Trip, planned: PlannedNode, children: Iterable[PlannedNode], view: View) -> Handover:
+    """Return that with the pixels as the backend has them."""
+    now = settled_at(view)
+    reductions = {child.node.name: trip.reductions.get(child.node.name, 1) for child in children}
+    sizes = {by: now.sizes[by] for by in sorted(set(reductions.values()))}
+    return Handover(planned.node.name, view.frame, sizes, now.targets, now.lineage, reductions)
 
 
 def _settle(trip: Trip, before: Settled, moves: Sequence[Move], lineage: tuple[Step, ...]) -> Settled:
@@ -235,7 +280,7 @@ def _settle(trip: Trip, before: Settled, moves: Sequence[Move], lineage: tuple[S
         raise
 
 
-def _step(trip: Trip, child: PlannedNode, view: View) -> Iterator[Outcome]:
+def _step(trip: Trip, child: PlannedNode, view: View) -> Iterator[Outcome | Handover]:
     """Apply the child's op, at once or by adding to the pending map, and go on below it."""
     op = child.node.op
     if op is None:

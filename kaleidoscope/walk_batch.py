@@ -6,23 +6,24 @@ what becomes of it, does not depend on those beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.ops.base import Geometric, Params
+from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.read import Picture
-from kaleidoscope.record import Frame, Step
+from kaleidoscope.record import Step
 from kaleidoscope.targets import Targets
 from kaleidoscope.walk import (
-    Outcome,
     Settled,
     Trip,
     View,
     below_map,
     drawn_step,
+    lent_over,
     lost,
     paths_to,
     settled_at,
@@ -43,8 +44,9 @@ class Traveller:
     ----------
     key : str
         With the seed and the node it fixes every draw.
-    picture : Picture
-        The image; see `Picture.of` for pixels that are there.
+    start : Picture or Handover
+        The image, see `Picture.of` for pixels that are there; or a node that another segment has handed over, which
+        has targets and lineage of its own.
     targets : Targets, optional
         What is labelled in it; see `Targets.fitted`.
     lineage : tuple of Step
@@ -56,11 +58,27 @@ class Traveller:
     """
 
     key: str
-    picture: Picture
+    start: Picture | Handover
     targets: Targets | None = None
     lineage: tuple[Step, ...] = ()
     draws: Mapping[str, Params] | None = None
     wanted: Collection[str] | None = None
+
+    def settled(self, sizes: Mapping[int, Any]) -> Settled:
+        """Return its state where it starts, with the pixels as the backend has them."""
+        if isinstance(self.start, Handover):
+            return Settled(sizes, self.start.targets, self.start.lineage)
+        return Settled(sizes, self.targets, self.lineage)
+
+    def reductions(self, trip: Trip, plan: Plan) -> Mapping[str, int]:
+        """Return by how much smaller the nodes that start here want its pixels."""
+        if isinstance(self.start, Handover):
+            return self.start.reductions
+        return dict(starts_of(trip, plan, self.start))
+
+    def pixels(self, reduction: int) -> NDArray[Any]:
+        """Return its pixels, so many times smaller; an image is decoded for that."""
+        return self.start.sizes[reduction] if isinstance(self.start, Handover) else self.start.at(reduction)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +94,10 @@ class _Lane:
         return ((self.number, outcome) for outcome in lost(self.trip, planned, lineage, error))
 
 
-#: Which image, and one variant of it.
-_Numbered = tuple[int, Outcome]
+#: Which image, and one variant of it or a node that it passes on.
+_Numbered = tuple[int, Outcome | Handover]
+#: An image whose turn has not come.
+_Waiting = tuple[int, Trip, Traveller]
 
 
 def walk_batch(
@@ -86,8 +106,9 @@ def walk_batch(
     *,
     seed: int,
     backend: TorchBackend,
+    segment: int | None = None,
     fetch: Callable[[Sequence[Place]], Sequence[Any]] | None = None,
-) -> Iterator[tuple[int, Outcome]]:
+) -> Iterator[tuple[int, Outcome | Handover]]:
     """Make the variants of some images, those of one frame in batches.
 
     Of each image they are what `walk` makes, within what devices differ by; draws and targets are the same.
@@ -102,35 +123,43 @@ def walk_batch(
         The run's seed.
     backend : TorchBackend
         Applies the ops, and says how many images make a batch.
+    segment : int, optional
+        Make only what this segment of the plan makes; see `walk_segment`.
     fetch : callable, optional
         What becomes of a variant of the images of a batch, which lie on the device: the ``pixels`` of their outcomes.
         By default it is `TorchBackend.download`; ``partial(backend.encode, encoder=...)`` makes files of them.
 
     Yields
     ------
-    int, Outcome
+    int, Outcome or Handover
         Which of the `travellers`, and one of its variants: of each image in tree order, of a batch one variant after
         another, of images of different frames one frame after another. An op that fails for an image costs it the
         variants under it, and others nothing. Pixels are of shape (H, W, C) in the CPU's memory, and stay.
+        With a `segment`, a handover for every node from which another one goes on.
     """
     run = _Run(backend, fetch or backend.download)
-    waiting: dict[tuple[Frame, frozenset[int]], list[tuple[int, Trip]]] = {}
+    waiting: dict[Hashable, list[_Waiting]] = {}
     for number, each in enumerate(travellers):
         paths = None if each.wanted is None else paths_to(plan, each.wanted)
-        trip = Trip(each.key, seed, backend, each.draws, each.wanted, paths)
+        trip = Trip(each.key, seed, backend, each.draws, each.wanted, paths, segment=segment)
         if not trip.wants(plan.root):
             continue
         try:
-            trip = replace(trip, reductions=dict(starts_of(trip, plan, each.picture)))
+            trip = replace(trip, reductions=each.reductions(trip, plan))
         except Exception as error:  # noqa: BLE001 - a user's op may raise anything when it is asked how much it needs
             yield from ((number, outcome) for outcome in lost(trip, plan.root, each.lineage, error))
         else:
-            alike = each.picture.frame, frozenset(trip.reductions.values())
-            waiting.setdefault(alike, []).append((number, trip))
-    for (frame, sizes), trips in waiting.items():
-        while trips:
-            some, trips = trips[: (count := backend.batch_size(frame))], trips[count:]  # noqa: PLW2901
-            yield from run.begin(plan, [(number, trip, travellers[number]) for number, trip in some], sorted(sizes))
+            begins = plan.root if isinstance(each.start, Picture) else plan.by_name[each.start.node]
+            alike = begins.node.name, each.start.frame, frozenset(trip.reductions.values())
+            waiting.setdefault(alike, []).append((number, trip, each))
+    for alike_ones in waiting.values():
+        left, start = alike_ones, alike_ones[0][2].start
+        begins = plan.root if isinstance(start, Picture) else plan.by_name[start.node]
+        sizes = sorted(set(alike_ones[0][1].reductions.values()))
+        while left:
+            count = backend.batch_size(start.frame)
+            some, left = left[:count], left[count:]
+            yield from run.begin(begins, some, sizes)
 
 
 @dataclass(frozen=True)
@@ -140,25 +169,23 @@ class _Run:
     backend: TorchBackend
     fetch: Callable[[Sequence[Place]], Sequence[Any]]
 
-    def begin(
-        self, plan: Plan, batch: Sequence[tuple[int, Trip, Traveller]], sizes: Sequence[int]
-    ) -> Iterator[_Numbered]:
+    def begin(self, start: PlannedNode, batch: Sequence[_Waiting], sizes: Sequence[int]) -> Iterator[_Numbered]:
         """Decode the images of a batch, move them to the device, and walk from there."""
         decoded: list[list[NDArray[Any]]] = []
-        there: list[tuple[int, Trip, Traveller]] = []
+        there: list[_Waiting] = []
         for number, trip, each in batch:
             try:
-                decoded.append([each.picture.at(by) for by in sizes])
+                decoded.append([each.pixels(by) for by in sizes])
             except Exception as error:  # noqa: BLE001 - as in the walk of one image
-                yield from ((number, outcome) for outcome in lost(trip, plan.root, each.lineage, error))
+                yield from ((number, outcome) for outcome in lost(trip, start, each.lineage, error))
             else:
                 there.append((number, trip, each))
-        yield from self._sent(plan, there, sizes, decoded)
+        yield from self._sent(start, there, sizes, decoded)
 
     def _sent(
         self,
-        plan: Plan,
-        batch: Sequence[tuple[int, Trip, Traveller]],
+        start: PlannedNode,
+        batch: Sequence[_Waiting],
         sizes: Sequence[int],
         decoded: Sequence[list[NDArray[Any]]],
     ) -> Iterator[_Numbered]:
@@ -168,23 +195,23 @@ class _Run:
         try:
             by_size = [self.backend.upload([each[place] for each in decoded]) for place in range(len(sizes))]
             for row, (number, trip, each) in enumerate(batch):
-                start = Settled(
-                    {by: some[row] for by, some in zip(sizes, by_size, strict=True)}, each.targets, each.lineage
-                )
-                lanes.append(_Lane(number, trip, View.at(start, each.picture.frame)))
+                settled = each.settled({by: some[row] for by, some in zip(sizes, by_size, strict=True)})
+                lanes.append(_Lane(number, trip, View.at(settled, each.start.frame)))
         except Exception as error:  # noqa: BLE001 - devices raise what they like
             self.backend.out_of_memory(error, len(batch))
             failure = error.with_traceback(None)  # which holds what was made so far
         if failure is None:
             del decoded, by_size
-            yield from self.descend(plan.root, lanes)
+            # What was handed over has yielded its own outcome.
+            handed = bool(batch) and isinstance(batch[0][2].start, Handover)
+            yield from self._below(start, lanes) if handed else self.descend(start, lanes)
         elif len(batch) > 1:
             half = len(batch) // 2
-            yield from self._sent(plan, batch[:half], sizes, decoded[:half])
-            yield from self._sent(plan, batch[half:], sizes, decoded[half:])
+            yield from self._sent(start, batch[:half], sizes, decoded[:half])
+            yield from self._sent(start, batch[half:], sizes, decoded[half:])
         else:
             for number, trip, each in batch:
-                yield from ((number, outcome) for outcome in lost(trip, plan.root, each.lineage, failure))
+                yield from ((number, outcome) for outcome in lost(trip, start, each.lineage, failure))
 
     def descend(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> Iterator[_Numbered]:
         """Yield the outcomes at and under a node."""
@@ -197,8 +224,12 @@ class _Run:
         del made
         while outcomes:
             yield outcomes.pop(0)
+        yield from self._below(planned, arrived)
+
+    def _below(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> Iterator[_Numbered]:
+        """Yield the outcomes under a node, in this segment."""
         for child in planned.children:
-            some = [lane for lane in arrived if lane.trip.wants(child)]
+            some = [lane for lane in lanes if lane.trip.wants(child) and lane.trip.runs(child)]
             if some:
                 yield from self._step(child, some)
 
@@ -208,11 +239,26 @@ class _Run:
         leaves = [lane for lane in lanes if lane.trip.wants_leaf(planned)]
         settled = [settled_at(lane.view) for lane in leaves]
         pixels = self.fetch([now.pixels for now in settled]) if leaves else []
-        outcomes = [
+        outcomes: list[_Numbered] = [
             (lane.number, Outcome(planned.node.name, image, now.lineage, now.targets))
             for lane, now, image in zip(leaves, settled, pixels, strict=True)
         ]
-        return list(lanes), [*failed, *outcomes]
+        return list(lanes), [*failed, *outcomes, *self._passed_on(planned, lanes)]
+
+    def _passed_on(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> Iterator[_Numbered]:
+        """Yield the node for each image that goes on from it in another segment."""
+        handovers = []
+        for lane in lanes:
+            children = [child for child in planned.children if lane.trip.wants(child) and not lane.trip.runs(child)]
+            if children:
+                handovers.append((lane.number, lent_over(lane.trip, planned, children, lane.view)))
+        for by in sorted({by for _, each in handovers for by in each.sizes}):
+            which = [place for place, (_, each) in enumerate(handovers) if by in each.sizes]
+            images = self.backend.download([handovers[place][1].sizes[by] for place in which])  # type: ignore[misc]
+            for place, image in zip(which, images, strict=True):
+                number, each = handovers[place]
+                handovers[place] = number, replace(each, sizes={**each.sizes, by: image})
+        yield from handovers
 
     def _settled(self, planned: PlannedNode, lanes: Sequence[_Lane]) -> tuple[Sequence[_Lane], list[_Numbered]]:
         todo = [lane.view.settled is None and _is_needed(lane.trip, planned) for lane in lanes]

@@ -1,5 +1,6 @@
 import gc
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -14,13 +15,14 @@ from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import DecodeError, OpError, ResourceError
 from kaleidoscope.ops.base import Op, op
 from kaleidoscope.ops.combine import as_recipe
+from kaleidoscope.outcome import Handover
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import Picture
 from kaleidoscope.record import Frame
 from kaleidoscope.targets import Targets
 from kaleidoscope.testing.device_tests import SHARE, agreement
 from kaleidoscope.tree import grow
-from kaleidoscope.walk import walk
+from kaleidoscope.walk import walk, walk_segment
 from kaleidoscope.walk_batch import Traveller, walk_batch
 
 SEED = 7
@@ -224,7 +226,7 @@ def test_a_jpeg_is_decoded_as_large_as_each_op_needs_it():
     party = [Traveller(f"{i}.jpg", picture(pixels)) for i, pixels in enumerate(images())]
     made = {(number, each.variant): each for number, each in walk_batch(plan, party, seed=SEED, backend=backend)}
     for i, each in enumerate(party):
-        for other in walk(plan, each.picture, key=each.key, seed=SEED, backend=Cv2Backend()):
+        for other in walk(plan, each.start, key=each.key, seed=SEED, backend=Cv2Backend()):
             assert agreement(made[i, other.variant].pixels, other.pixels) >= SHARE
             assert made[i, other.variant].lineage == other.lineage
     assert backend.counts["upload"] == 2  # both sizes
@@ -352,6 +354,84 @@ def test_what_a_format_cannot_hold_is_a_failure_of_the_encoder():
     ]
     assert found[-1][1].error.step == "encode"
     assert "jpg holds uint8" in found[-1][1].error.message
+
+
+# ---- segments
+
+
+@op
+class There(Op):
+    """Need another worker than the others."""
+
+    short_name = "there"
+    resources = {"GPU": 1}  # noqa: RUF012 - nobody writes to it
+
+    def kernel(self, src, params, out):
+        np.subtract(255, src, out=out)
+
+    def device_kernel(self, batch, params):
+        return 255 - batch
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        [FLIP, There(), BLUR],
+        ops.Sequential(There(), ops.Rotate(20), There()),
+        ops.Branch(a=ops.Sequential(ops.Resize(20, 20, interpolation="area"), There()), b=There()),
+    ],
+    ids=["powerset", "twice", "names"],
+)
+@pytest.mark.parametrize("which", [0, 1], ids=["even", "odd"])
+def test_segments_may_run_on_either_device(recipe, which):
+    """Those of even or of odd places run in batches, the others image by image; all of it is as if it were not cut."""
+    plan, some, backend = plan_of(recipe), images(), TorchBackend("cpu")
+    waiting = [[Picture.of(pixels)] for pixels in some]
+    made = [{} for _ in some]
+    for segment in plan.segments:
+        if segment.place % 2 == which:
+            starts = [
+                (number, start) for number, mine in enumerate(waiting) for start in mine if turn(plan, start, segment)
+            ]
+            party = [Traveller(f"{number}.jpg", start, targets=labelled(some)[number]) for number, start in starts]
+            walked = walk_batch(plan, party, seed=SEED, backend=backend, segment=segment.place)
+            found = [(starts[number][0], one) for number, one in walked]
+        else:
+            found = [
+                (number, copied(one))
+                for number, mine in enumerate(waiting)
+                for start in mine
+                if turn(plan, start, segment)
+                for one in walk_segment(
+                    *(plan, start, segment.place),
+                    key=f"{number}.jpg",
+                    seed=SEED,
+                    backend=Cv2Backend(),
+                    targets=labelled(some)[number],
+                )
+            ]
+        for number, one in found:
+            if isinstance(one, Handover):
+                waiting[number].append(one)
+            else:
+                made[number][one.variant] = one
+    for mine, wanted in zip(made, one_by_one(recipe, some, labelled(some)), strict=True):
+        assert sorted(mine) == sorted(each.variant for each, _ in wanted)
+        for other, pixels in wanted:
+            one = mine[other.variant]
+            assert one.lineage == other.lineage
+            assert same_targets(one.targets, other.targets)
+            assert agreement(one.pixels, pixels) >= SHARE
+
+
+def turn(plan, start, segment):
+    if isinstance(start, Picture):
+        return segment.place == 0
+    return any(child.segment == segment.place for child in plan.by_name[start.node].children)
+
+
+def copied(one):
+    return one if isinstance(one, Handover) else replace(one, pixels=one.pixels.copy())
 
 
 # ---- memory

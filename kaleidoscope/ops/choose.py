@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,15 @@ class Choice(Combinator, Op):
     def ops(self) -> list[Op]:
         """Return the ops that may be drawn, choices inside of it among them."""
         return [op for part in self.parts for _, op in _ops_of(part, ())]
+
+    @property
+    def resources(self) -> Mapping[str, float]:  # type: ignore[override]
+        """What all of its parts need: which of them it will be, nobody knows before."""
+        needs: dict[str, float] = {}
+        for part in self.parts:
+            for _, op in _ops_of(part, ()):
+                needs |= {name: max(amount, needs.get(name, 0)) for name, amount in op.resources.items()}
+        return needs
 
     @property
     def needs_targets(self) -> bool:
