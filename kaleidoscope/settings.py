@@ -126,6 +126,14 @@ SETTINGS = {
             _bytes,
         ),
         Setting(
+            "device-batch-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of pixels that a batch on a GPU starts with, at least one image; its variants take a small "
+            "multiple of it there. Halved by itself where memory does not suffice.",
+            _bytes,
+        ),
+        Setting(
             "writes-at-once",
             16,
             "a whole number of at least 1",

@@ -29,53 +29,64 @@ if TYPE_CHECKING:
 
 
 #: The map that moves nothing.
-_NOWHERE = np.eye(3)
-_NOWHERE.flags.writeable = False
+NOWHERE = np.eye(3)
+NOWHERE.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled:
+class Settled:
     """Pixels that have been made, with their targets and what led to them.
 
     ``sizes`` are the same pixels by how much smaller they are: of what an op made only 1, of the image as it was read
-    those that the tree starts from.
+    those that the tree starts from. They are what the backend takes and makes: an array, or a place in a batch.
     """
 
-    sizes: Mapping[int, NDArray[Any]]
+    sizes: Mapping[int, Any]
     targets: Targets | None
     lineage: tuple[Step, ...]
 
     @property
-    def pixels(self) -> NDArray[Any]:
+    def pixels(self) -> Any:
+        """The pixels, as large as they are."""
         return self.sizes[1]
+
+    def after(self, moves: Sequence[Move], pixels: Any, lineage: tuple[Step, ...]) -> Settled:
+        """Return what some applications made of it; the last step of the lineage counts what that cost of targets."""
+        if self.targets is None:
+            return Settled({1: pixels}, None, lineage)
+        targets, counts = follow(self.targets, moves)
+        if counts:
+            last = lineage[-1]
+            lineage = (*lineage[:-1], as_step(last.node, last.op, last.params, counts, last.reduction))
+        return Settled({1: pixels}, targets, lineage)
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """The state at a node: settled pixels, and the map not yet applied to them.
 
     ``settled`` is the outcome of that map, where somebody needed it.
     """
 
-    base: _Settled
+    base: Settled
     pending: NDArray[np.float64]
     frame: Frame
-    settled: _Settled | None
+    settled: Settled | None
     lineage: tuple[Step, ...]
 
     @classmethod
-    def at(cls, settled: _Settled, frame: Frame) -> _View:
+    def at(cls, settled: Settled, frame: Frame) -> View:
         """Return the state where pixels have just been made."""
-        return cls(settled, _NOWHERE, frame, settled, settled.lineage)
+        return cls(settled, NOWHERE, frame, settled, settled.lineage)
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
+class Trip:
     """One image's way: what stays the same from node to node."""
 
     key: str
     seed: int
-    backend: Cv2Backend
+    backend: Any  # of one image, or of batches
     draws: Mapping[str, Params] | None
     wanted: Collection[str] | None
     paths: frozenset[str] | None
@@ -146,7 +157,7 @@ def walk(
         One for every (wanted) leaf. An op that fails costs the leaves under it, no others.
     """
     picture = pixels if isinstance(pixels, Picture) else Picture.of(pixels)
-    trip = _Walk(key, seed, backend, draws, wanted, None if wanted is None else _paths(plan, wanted))
+    trip = Trip(key, seed, backend, draws, wanted, None if wanted is None else paths_to(plan, wanted))
     return cast("Iterator[Outcome]", _from_the_image(trip, plan, picture, targets, lineage))
 
 
@@ -177,33 +188,33 @@ def walk_segment(
         An outcome for every leaf in it, and for those that an op's failure costs wherever they are; a handover for
         every node from which another segment goes on.
     """
-    paths = None if wanted is None else _paths(plan, wanted)
-    trip = _Walk(key, seed, backend, None, wanted, paths, segment=segment)
+    paths = None if wanted is None else paths_to(plan, wanted)
+    trip = Trip(key, seed, backend, None, wanted, paths, segment=segment)
     if isinstance(start, Picture):
         yield from _from_the_image(trip, plan, start, targets, lineage)
         return
     trip = replace(trip, reductions=start.reductions)
-    view = _View.at(_Settled(start.sizes, start.targets, start.lineage), start.frame)
+    view = View.at(Settled(start.sizes, start.targets, start.lineage), start.frame)
     for child in plan.by_name[start.node].children:
         if trip.wants(child) and trip.runs(child):
             yield from _step(trip, child, view)
 
 
 def _from_the_image(
-    trip: _Walk, plan: Plan, picture: Picture, targets: Targets | None, lineage: tuple[Step, ...]
+    trip: Trip, plan: Plan, picture: Picture, targets: Targets | None, lineage: tuple[Step, ...]
 ) -> Iterator[Outcome | Handover]:
     if not trip.wants(plan.root):
         return
     try:
-        trip = replace(trip, reductions=dict(_starts(trip, plan, picture)))
+        trip = replace(trip, reductions=dict(starts_of(trip, plan, picture)))
         sizes = {by: picture.at(by) for by in sorted(set(trip.reductions.values()))}
     except Exception as error:  # noqa: BLE001 - a user's op may raise anything when it is asked how much it needs
-        yield from _lost(trip, plan.root, lineage, error)
+        yield from lost(trip, plan.root, lineage, error)
         return
-    yield from _descend(trip, plan.root, _View.at(_Settled(sizes, targets, lineage), picture.frame))
+    yield from _descend(trip, plan.root, View.at(Settled(sizes, targets, lineage), picture.frame))
 
 
-def _starts(trip: _Walk, plan: Plan, picture: Picture) -> Iterator[tuple[str, int]]:
+def starts_of(trip: Trip, plan: Plan, picture: Picture) -> Iterator[tuple[str, int]]:
     """Yield the wanted nodes that start from the image as it was read, with how much smaller it may be for each."""
     for start in plan.starts:
         op = start.node.op
@@ -211,7 +222,7 @@ def _starts(trip: _Walk, plan: Plan, picture: Picture) -> Iterator[tuple[str, in
             yield start.node.name, picture.reduction(op.reduction(picture.frame)) if op and start.scales else 1
 
 
-def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
+def paths_to(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
     """Return the names of the nodes that lead to the wanted variants."""
     names = {plan.root.node.name} if wanted else set()
     for node in plan.tree.nodes:
@@ -220,20 +231,20 @@ def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome | Handover]:
+def _descend(trip: Trip, planned: PlannedNode, view: View) -> Iterator[Outcome | Handover]:
     """Yield the outcomes at and under a node; buffers taken here go back here."""
-    made: _Settled | None = None
+    made: Settled | None = None
     children = [child for child in planned.children if trip.wants(child)]
     if view.settled is None and (trip.wants_leaf(planned) or any(trip.needs_parent(child) for child in children)):
         move = Warp(view.pending, planned.resampling, Frame.of(view.base.pixels), view.frame)
         try:
             made = _settle(trip, view.base, [move], view.lineage)
         except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
-            yield from _lost(trip, planned, view.lineage, error)
+            yield from lost(trip, planned, view.lineage, error)
             return
         view = replace(view, settled=made)
     if trip.wants_leaf(planned):
-        now = _settled(view)
+        now = settled_at(view)
         yield Outcome(planned.node.name, now.pixels, now.lineage, now.targets)
     elsewhere = [child for child in children if not trip.runs(child)]
     if elsewhere:
@@ -245,70 +256,79 @@ def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome
         trip.backend.release(made.pixels)
 
 
-def _handed_over(trip: _Walk, planned: PlannedNode, children: Iterable[PlannedNode], view: _View) -> Handover:
-    """Return a node as it passes to the segments of those children."""
-    now = _settled(view)
+def _handed_over(trip: Trip, planned: PlannedNode, children: Iterable[PlannedNode], view: View) -> Handover:
+    """Return a node as it passes to the segments of those children, its pixels the receiver's."""
+    handover = lent_over(trip, planned, children, view)
+    return replace(handover, sizes={by: pixels.copy() for by, pixels in handover.sizes.items()})
+
+
+def lent_over(trip: Trip, planned: PlannedNode, children: Iterable[PlannedNode], view: View) -> Handover:
+    """Return that with the pixels as the backend has them."""
+    now = settled_at(view)
     reductions = {child.node.name: trip.reductions.get(child.node.name, 1) for child in children}
-    sizes = {by: now.sizes[by].copy() for by in sorted(set(reductions.values()))}
+    sizes = {by: now.sizes[by] for by in sorted(set(reductions.values()))}
     return Handover(planned.node.name, view.frame, sizes, now.targets, now.lineage, reductions)
 
 
-def _settle(trip: _Walk, before: _Settled, moves: Sequence[Move], lineage: tuple[Step, ...]) -> _Settled:
-    """Apply to pixels and targets what is to be applied; the last step of the lineage counts what that cost."""
-    last = lineage[-1]
-    pixels = trip.backend.apply(before.sizes[last.reduction], moves)
-    if before.targets is None:
-        return _Settled({1: pixels}, None, lineage)
+def _settle(trip: Trip, before: Settled, moves: Sequence[Move], lineage: tuple[Step, ...]) -> Settled:
+    """Apply to pixels and targets what is to be applied."""
+    pixels = trip.backend.apply(before.sizes[lineage[-1].reduction], moves)
     try:
-        targets, counts = follow(before.targets, moves)
+        return before.after(moves, pixels, lineage)
     except BaseException:
         trip.backend.release(pixels)
         raise
-    if counts:
-        lineage = (*lineage[:-1], _as_step(last.node, last.op, last.params, counts, last.reduction))
-    return _Settled({1: pixels}, targets, lineage)
 
 
-def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome | Handover]:
+def _step(trip: Trip, child: PlannedNode, view: View) -> Iterator[Outcome | Handover]:
     """Apply the child's op, at once or by adding to the pending map, and go on below it."""
     op = child.node.op
     if op is None:
         yield from _descend(trip, child, view)
         return
-    made: _Settled | None = None
-    lineage = view.lineage if child.joins else _settled(view).lineage
+    made: Settled | None = None
+    lineage = view.lineage if child.joins else settled_at(view).lineage
     try:
-        params = _draw(trip, child, op, view)
-        reduction = trip.reductions.get(child.node.name, 1)
-        lineage = (*lineage, _as_step(child.node.name, child.spec, params, reduction=reduction))
+        lineage = (*lineage, drawn_step(trip, child, op, view))
+        params = lineage[-1].params
         frame = op.out_frame(view.frame, params)
         if isinstance(op, Geometric) and op.fuses:
-            matrix = op.matrix(view.frame, params)
-            if child.joins:
-                below = _View(view.base, matrix @ view.pending, frame, None, lineage)
-            else:
-                below = _View(_settled(view), matrix, frame, None, lineage)
+            below = below_map(child, op, view, frame, lineage)
         else:
-            made = _settle(trip, _settled(view), list(moves_of(op, params, view.frame)), lineage)
-            below = _View.at(made, frame)
+            made = _settle(trip, settled_at(view), list(moves_of(op, params, view.frame)), lineage)
+            below = View.at(made, frame)
     except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
-        yield from _lost(trip, child, lineage, error)
+        yield from lost(trip, child, lineage, error)
         return
     yield from _descend(trip, child, below)
     if made is not None:
         trip.backend.release(made.pixels)
 
 
-def _draw(trip: _Walk, child: PlannedNode, op: Op, view: _View) -> Params:
+def drawn_step(trip: Trip, child: PlannedNode, op: Op, view: View) -> Step:
+    """Return the step with what its op draws for an image."""
+    params = _draw(trip, child, op, view)
+    return as_step(child.node.name, child.spec, params, reduction=trip.reductions.get(child.node.name, 1))
+
+
+def below_map(child: PlannedNode, op: Geometric, view: View, frame: Frame, lineage: tuple[Step, ...]) -> View:
+    """Return the state below an op that only adds to the map that is pending."""
+    matrix = op.matrix(view.frame, lineage[-1].params)
+    if child.joins:
+        return View(view.base, matrix @ view.pending, frame, None, lineage)
+    return View(settled_at(view), matrix, frame, None, lineage)
+
+
+def _draw(trip: Trip, child: PlannedNode, op: Op, view: View) -> Params:
     if trip.draws is not None:
         return trip.draws[child.node.name]
     if type(op).sample_params is Op.sample_params and not op.needs_targets:  # nothing is left to chance
         return {}  # no stream to make
     stream = trip.streams.at(trip.seed, trip.key, child.node.name)
-    return draw_params(op, stream, view.frame, _settled(view).targets if op.needs_targets else None)
+    return draw_params(op, stream, view.frame, settled_at(view).targets if op.needs_targets else None)
 
 
-def _as_step(
+def as_step(
     node: str, spec: Mapping[str, Any], params: Params, counts: Mapping[str, int] | None = None, reduction: int = 1
 ) -> Step:
     """Return a step with its text.
@@ -330,13 +350,14 @@ def _as_step(
     return Step(node, spec, params, text, counts or {}, reduction)
 
 
-def _settled(view: _View) -> _Settled:
+def settled_at(view: View) -> Settled:
+    """Return the pixels of a node, which the plan has foreseen are made."""
     if view.settled is None:
         raise OpError("the plan did not foresee that these pixels are needed")
     return view.settled
 
 
-def _lost(trip: _Walk, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception) -> Iterator[Outcome]:
+def lost(trip: Trip, planned: PlannedNode, lineage: tuple[Step, ...], error: Exception) -> Iterator[Outcome]:
     """Yield a failure for every wanted leaf at and under a node."""
     failure = as_failure(error, trip.key, planned.node.name)
     for below in planned.below():

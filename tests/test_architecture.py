@@ -55,6 +55,7 @@ RANKS = [
         "layouts",
         "job",
         "walk",
+        "walk_batch",
         "segments",
         "sinks",
         "manifest",

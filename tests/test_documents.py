@@ -66,15 +66,15 @@ class TestFaceLeft(OpTests):
 
 def test_an_op_of_ones_own_is_written_and_tested_as_the_document_says(tmp_path):
     blocks = BLOCK.findall((ROOT / "docs" / "own-ops.md").read_text("utf-8"))
-    assert len(blocks) == 3
-    (tmp_path / "own_ops.py").write_text(blocks[0] + blocks[1])
-    imports = "from own_ops import FaceLeft, Overexpose\n"
-    (tmp_path / "test_own_ops.py").write_text(imports + blocks[2] + FACE_LEFT)
+    assert len(blocks) == 4
+    (tmp_path / "own_ops.py").write_text(blocks[0] + blocks[1] + blocks[2])
+    imports = "from own_ops import Fade, FaceLeft, Overexpose\n"
+    (tmp_path / "test_own_ops.py").write_text(imports + blocks[3] + FACE_LEFT)
     info = tmp_path / "own_ops-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-ops\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[kaleidoscope.ops]\nOverexpose = own_ops:Overexpose\nFaceLeft = own_ops:FaceLeft\n"
+        "[kaleidoscope.ops]\n" + "".join(f"{name} = own_ops:{name}\n" for name in ("Overexpose", "FaceLeft", "Fade"))
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_own_ops.py"]

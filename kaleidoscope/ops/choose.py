@@ -35,6 +35,10 @@ class Choice(Combinator, Op):
         """Return the indices of the parts that are applied, in order."""
         raise RecipeError(f"{type(self).__name__} does not say how it draws")
 
+    def ops(self) -> list[Op]:
+        """Return the ops that may be drawn, choices inside of it among them."""
+        return [op for part in self.parts for _, op in _ops_of(part, ())]
+
     @property
     def resources(self) -> Mapping[str, float]:  # type: ignore[override]
         """What all of its parts need: which of them it will be, nobody knows before."""
@@ -47,7 +51,7 @@ class Choice(Combinator, Op):
     @property
     def needs_targets(self) -> bool:
         """Whether one of its parts looks at labels when it draws."""
-        return any(op.needs_targets for part in self.parts for _, op in _ops_of(part, ()))
+        return any(op.needs_targets for op in self.ops())
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw the parts, then what each of them draws, on the frame that the one before leaves."""

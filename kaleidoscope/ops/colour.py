@@ -223,17 +223,21 @@ class RandomBrightnessContrast(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with the line through `src`, shape (H, W, C)."""
-        alpha, beta = params["alpha"], params["beta"]
         max_value = max_value_of(src)
-        shift = beta * (max_value if self.brightness_by_max else _colour_mean(src))
+        alpha, shift = self.line(params, max_value if self.brightness_by_max else _colour_mean(src), max_value)
+        linear(src, alpha, shift, out)
+        if src.shape[2] == RGBA:
+            out[..., 3] = src[..., 3]
+
+    def line(self, params: Params, unit: float, max_value: float) -> tuple[float, float]:
+        """Return slope and shift of the line through the pixels, which have values from 0 to `max_value`."""
+        alpha, shift = params["alpha"], params["beta"] * unit
         if self.ensure_safe_range:
             # Both ends of the range, 0 and max_value, must stay inside it.
             shift = min(max(shift, 0.0), max_value)
             room = (max_value - shift) / max_value
             alpha = min(alpha, room) if alpha > 0 else max(alpha, -shift / max_value)
-        linear(src, alpha, shift, out)
-        if src.shape[2] == RGBA:
-            out[..., 3] = src[..., 3]
+        return alpha, shift
 
 
 def linear(src: NDArray[Any], slope: float, shift: float, out: NDArray[Any]) -> None:

@@ -197,7 +197,11 @@ class Equalize(Op):
         """Return one channel of whole numbers, shape (H, W), its tones spread."""
         if self.mode == "cv" and plane.dtype == np.uint8:
             return cv2.equalizeHist(plane)
-        return cv2.LUT(plane, (_equal_cv if self.mode == "cv" else _equal_pil)(_histogram(plane)).astype(plane.dtype))
+        return cv2.LUT(plane, self.table(_histogram(plane)).astype(plane.dtype))
+
+    def table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what each value of a channel becomes, by how often each occurs."""
+        return (_equal_cv if self.mode == "cv" else _equal_pil)(counts)
 
 
 @op
@@ -260,9 +264,9 @@ class AutoContrast(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), its tones spread."""
-        _by_planes(src, lambda plane: cv2.LUT(plane, self._table(_histogram(plane)).astype(plane.dtype)), out)
+        _by_planes(src, lambda plane: cv2.LUT(plane, self.table(_histogram(plane)).astype(plane.dtype)), out)
 
-    def _table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what each value becomes, for a channel with so many pixels of each."""
         most = len(counts) - 1
         kept = None if self.ignore is None else self.ignore * most // 255

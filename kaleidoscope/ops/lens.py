@@ -92,15 +92,15 @@ class MotionBlur(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), smeared."""
-        mean_over(src, _line(params), out)
+        mean_over(src, line_of(params), out)
 
 
-def _line(params: Params) -> set[Offset]:
+def line_of(params: Params) -> set[Offset]:
     """Return the pixels of the line, from its middle.
 
     Examples
     --------
-    >>> sorted(_line({"ksize": 3, "angle": 90.0, "direction": 1.0, "shift": [0.0, 0.0]}))
+    >>> sorted(line_of({"ksize": 3, "angle": 90.0, "direction": 1.0, "shift": [0.0, 0.0]}))
     [(0, 0), (0, 1)]
     """
     radius, direction = params["ksize"] // 2, params["direction"]

@@ -23,7 +23,7 @@ NORMALIZATIONS = ("standard", "image", "image_per_channel", "min_max", "min_max_
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Keeps an image of one colour from a division by zero; in the units of the pixels.
-_LEAST_SPREAD = 1e-4
+LEAST_SPREAD = 1e-4
 
 
 @op
@@ -129,8 +129,8 @@ class Normalize(Op):
             means, deviations = means[colours], deviations[colours]
             if self.normalization == "image":
                 # The variance of all is the mean of the variances and the variance of the means.
-                return means.mean(), np.sqrt(np.mean(deviations**2) + means.var()) + _LEAST_SPREAD
-            return means, deviations + _LEAST_SPREAD
+                return means.mean(), np.sqrt(np.mean(deviations**2) + means.var()) + LEAST_SPREAD
+            return means, deviations + LEAST_SPREAD
         channels = range(src.shape[2])[colours]
         least = np.array([src[..., channel].min() for channel in channels], float)
         greatest = np.array([src[..., channel].max() for channel in channels], float)

@@ -156,12 +156,17 @@ class _Equalize(Op):
             pixels = np.rint(pixels * np.float32(255 / most)).astype(np.uint8)
         tables = np.tile(np.arange(256), (src.shape[2], 1))
         for channel in range(colour_count(src.shape[2])):
-            counts = cv2.calcHist([pixels], [channel], None, [256], (0, 256)).ravel().astype(np.int64)
-            step = (counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
-            if step:
-                tables[channel] = np.minimum((np.cumsum(counts) - counts + step // 2) // step, 255)
+            counts = cv2.calcHist([pixels], [channel], None, [256], (0, 256)).ravel().astype(np.float64)
+            tables[channel] = self.table(counts)
         if src.dtype == np.uint8:
             look_up(pixels, tables.astype(np.uint8), out)
         else:
             look_up(pixels, (tables * (most / 255)).astype(out.dtype), out)
         keep_alpha(src, out)
+
+    def table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what each of the 256 steps of a channel becomes, by how often each occurs."""
+        step = (counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
+        if not step:
+            return np.arange(256.0)
+        return np.asarray(np.minimum((np.cumsum(counts) - counts + step // 2) // step, 255))

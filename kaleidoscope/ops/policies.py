@@ -49,6 +49,10 @@ class _Policy(Choice):
         fields.numbers(self, "fill", expected="a pixel value, or a list with one for each channel")
         fields.fill_mask(self)
 
+    def ops(self) -> list[Op]:
+        """Return the ops that may be drawn."""
+        return list(known_ops(str(self.interpolation), self.fill, self.fill_mask).values())
+
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the same frame.
 

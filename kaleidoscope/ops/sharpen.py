@@ -107,11 +107,17 @@ class Sharpen(Op):
         """Fill `out` with `src`, shape (H, W, C), sharpened."""
         alpha = params["alpha"]
         if self.method == "kernel":
-            convolve(src, (1 + alpha * (8 + params["lightness"])) * _MIDDLE - alpha, out)
+            convolve(src, self.weights(params), out)
         else:
             weights = cv2.getGaussianKernel(self.kernel_size, self.sigma)
             by_groups(lambda some, made, _: _add_difference(some, weights, alpha, made), src, out)
         _finish(src, out)
+
+    def weights(self, params: Params) -> NDArray[np.float32]:
+        """Return what a pixel and its neighbours weigh by ``kernel``, shape (3, 3)."""
+        alpha = params["alpha"]
+        weights: NDArray[np.float32] = (1 + alpha * (8 + params["lightness"])) * _MIDDLE - np.float32(alpha)
+        return weights
 
 
 _PART = "a part in [0, 1], or a pair (least, greatest) of them"
@@ -280,9 +286,14 @@ class Emboss(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), as a relief."""
+        convolve(src, self.weights(params), out)
+        _finish(src, out)
+
+    def weights(self, params: Params) -> NDArray[np.float32]:
+        """Return what a pixel and its neighbours weigh, shape (3, 3)."""
         alpha, strength = params["alpha"], params["strength"]
         slope = np.array(
             [[-1 - strength, -strength, 0], [-strength, 0, strength], [0, strength, 1 + strength]], np.float32
         )
-        convolve(src, _MIDDLE + np.float32(alpha) * slope, out)
-        _finish(src, out)
+        weights: NDArray[np.float32] = _MIDDLE + np.float32(alpha) * slope
+        return weights

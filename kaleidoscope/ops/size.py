@@ -75,7 +75,7 @@ class Resize(WholeSized):
     def _largest(self, frame: Frame) -> tuple[int, int]:
         return self.height, self.width
 
-    def _size(self, params: Params) -> tuple[int, int]:
+    def size_of(self, params: Params) -> tuple[int, int]:
         return self.height, self.width
 
 

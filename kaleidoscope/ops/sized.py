@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -64,8 +65,12 @@ class Sized(Geometric):
 
     def _resize(self, src: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill `out`, shape (H', W', C), with the whole of `src`, shape (H, W, C)."""
-        shrinks = out.shape[0] < src.shape[0] or out.shape[1] < src.shape[1]
-        resize_into(out, src, "area" if shrinks and self.area_for_downscale else str(self.interpolation))
+        resize_into(out, src, self.way(src.shape[:2], out.shape[:2]))
+
+    def way(self, before: Sequence[int], after: Sequence[int]) -> str:
+        """Return the name of the interpolation from a height and a width to others."""
+        shrinks = after[0] < before[0] or after[1] < before[1]
+        return "area" if shrinks and self.area_for_downscale else str(self.interpolation)
 
 
 class WholeSized(Sized):
@@ -75,18 +80,18 @@ class WholeSized(Sized):
         """Return the most height and width that it may make of that frame."""
         raise RecipeError(f"{type(self).__name__} does not say how large its image is")
 
-    def _size(self, params: Params) -> tuple[int, int]:
+    def size_of(self, params: Params) -> tuple[int, int]:
         """Return the new height and width: those that were drawn."""
         return params["height"], params["width"]
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the frame of the new size."""
-        height, width = self._size(params)
+        height, width = self.size_of(params)
         return replace(frame, height=height, width=width)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the scaling, shape (3, 3): source to output, in pixels at pixel centres."""
-        height, width = self._size(params)
+        height, width = self.size_of(params)
         return scaling(width / frame.width, height / frame.height)
 
     def reduction(self, frame: Frame) -> int:

@@ -122,12 +122,16 @@ class PixelDropout(InPlace):
         np.copyto(out, src)
         value = np.asarray(params["value"] if self.drop_value is None else self.drop_value)
         value = (value if out.dtype == np.float32 else np.rint(value)).astype(out.dtype)
-        rng = Generator(PCG64DXSM(params["seed"]))
-        places = _places(rng, height * width * (channels if self.per_channel else 1), self.dropout_prob)
+        places = self.places(height, width, channels, params)
         if not self.per_channel:
             out.reshape(-1, channels)[places] = value
         else:
             out.reshape(-1)[places] = value if value.ndim == 0 else value[places % channels]
+
+    def places(self, height: int, width: int, channels: int, params: Params) -> NDArray[np.intp]:
+        """Return which pixels are dropped, counted row by row, or which values, counted channel by channel in each."""
+        count = height * width * (channels if self.per_channel else 1)
+        return _places(Generator(PCG64DXSM(params["seed"])), count, self.dropout_prob)
 
 
 def _places(rng: Generator, count: int, chance: float) -> NDArray[np.intp]:
@@ -208,12 +212,16 @@ class SaltAndPepper(Op):
         """Fill `out` with `src`, shape (H, W, C), but for the grains."""
         height, width, channels = src.shape
         np.copyto(out, src)
-        grains = int(height * width * params["amount"])
-        salt = int(grains * params["salt_vs_pepper"])
-        places = Generator(PCG64DXSM(params["seed"])).choice(height * width, grains, replace=False)
+        places, salt = self.places(height * width, params)
         colours = out.reshape(-1, channels)[:, : RGB if channels == RGBA else channels]
         colours[places[:salt]] = max_value_of(out)
         colours[places[salt:]] = 0
+
+    def places(self, count: int, params: Params) -> tuple[NDArray[np.intp], int]:
+        """Return which of `count` pixels are grains, and how many of them, the first ones, are white."""
+        grains = int(count * params["amount"])
+        places = Generator(PCG64DXSM(params["seed"])).choice(count, grains, replace=False)
+        return places, int(grains * params["salt_vs_pepper"])
 
 
 @op
@@ -290,7 +298,7 @@ class MultiplicativeNoise(Op):
         copies = 1 if self.per_channel else channels
         count = height * width * channels // copies
         least, greatest = cast("tuple[float, float]", self.multiplier)
-        bits = PCG64DXSM(seed).random_raw(-(-count // 4)).view(np.uint16)
+        bits = self.factor_bits(seed, count)
         pixels, filled = src.reshape(1, -1), out.reshape(1, -1)
         depth = {np.dtype("uint8"): cv2.CV_8U, np.dtype("uint16"): cv2.CV_16U}.get(out.dtype, cv2.CV_32F)
         band = _BAND // copies or 1
@@ -304,6 +312,11 @@ class MultiplicativeNoise(Op):
             here = slice(start * copies, start * copies + factors.shape[1])
             part = filled[:, here]
             into(part, cv2.multiply(pixels[:, here], factors, dst=part, dtype=depth))
+
+    def factor_bits(self, seed: int, count: int) -> NDArray[np.uint16]:
+        """Return which of the 65,536 factors each pixel, or value, is multiplied by."""
+        bits: NDArray[np.uint16] = PCG64DXSM(seed).random_raw(-(-count // 4)).view(np.uint16)[:count]
+        return bits
 
 
 def _multiply_channels(src: NDArray[Any], factors: list[float], out: NDArray[Any]) -> None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 GREY, RGB = 1, 3
 #: What red, green and blue weigh in luma (ITU-R BT.601).
-_LUMA = (0.299, 0.587, 0.114)
-_SEPIA = np.array([(0.393, 0.769, 0.189), (0.349, 0.686, 0.168), (0.272, 0.534, 0.131)])
+LUMA = (0.299, 0.587, 0.114)
+SEPIA = np.array([(0.393, 0.769, 0.189), (0.349, 0.686, 0.168), (0.272, 0.534, 0.131)])
 
 
 @op
@@ -84,7 +84,7 @@ class ColorJitter(Op):
             If one is not what it should be.
         """
         expected = "a number x of at least 0 for (1 - x, 1 + x), or a pair (least, greatest) of factors of at least 0"
-        for name in _STEPS[:3]:
+        for name in STEPS[:3]:
             given = getattr(self, name)
             fields.pair(self, name, low=0, expected=expected)
             if not isinstance(given, list | tuple):
@@ -96,8 +96,8 @@ class ColorJitter(Op):
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw a factor for each, and ``order``, in which they come: 0 is brightness, 3 is hue."""
-        drawn: dict[str, Any] = {name: fields.draw(rng, getattr(self, name)) for name in _STEPS}
-        return drawn | {"order": rng.permutation(len(_STEPS)).tolist()}
+        drawn: dict[str, Any] = {name: fields.draw(rng, getattr(self, name)) for name in STEPS}
+        return drawn | {"order": rng.permutation(len(STEPS)).tolist()}
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the same frame.
@@ -112,7 +112,7 @@ class ColorJitter(Op):
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, 1), (H, W, 3) or (H, W, 4), after all steps."""
         pixels = src  # then `out`, which the later steps change in its place
-        for name in (_STEPS[place] for place in params["order"]):
+        for name in (STEPS[place] for place in params["order"]):
             factor = params[name]
             if factor == (0 if name == "hue" else 1) or (src.shape[2] == GREY and name in ("saturation", "hue")):
                 continue
@@ -121,7 +121,7 @@ class ColorJitter(Op):
             elif name == "contrast":
                 linear(pixels, factor, (1 - factor) * _mean_luma(pixels), out)
             elif name == "saturation":
-                mix_channels(pixels, factor * np.eye(RGB) + (1 - factor) * np.tile(_LUMA, (RGB, 1)), out)
+                mix_channels(pixels, factor * np.eye(RGB) + (1 - factor) * np.tile(LUMA, (RGB, 1)), out)
             else:
                 _turn_hue(pixels, factor, out)
             pixels = out
@@ -130,7 +130,7 @@ class ColorJitter(Op):
         keep_alpha(src, out)
 
 
-_STEPS = ("brightness", "contrast", "saturation", "hue")
+STEPS = ("brightness", "contrast", "saturation", "hue")
 
 
 @op
@@ -241,7 +241,7 @@ class ToSepia(Op):
         if src.shape[2] == GREY:
             np.copyto(out, src)
         else:
-            mix_channels(src, _SEPIA, out)
+            mix_channels(src, SEPIA, out)
             keep_alpha(src, out)
 
 
@@ -318,13 +318,17 @@ class PlanckianJitter(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, 3) or (H, W, 4), in that light."""
+        mix_channels(src, np.diag(self.light(params)), out)
+        keep_alpha(src, out)
+
+    def light(self, params: Params) -> tuple[float, float, float]:
+        """Return what red, green and blue are multiplied by."""
         temperatures = np.arange(_COOLEST[self.mode], _HOTTEST + 1, 500)
         red, blue = (
-            np.interp(params["temperature"], temperatures, ratios)
+            float(np.interp(params["temperature"], temperatures, ratios))
             for ratios in _light(1000 / temperatures, *_LIGHTS[self.mode])
         )
-        mix_channels(src, np.diag([red, 1, blue]), out)
-        keep_alpha(src, out)
+        return red, 1.0, blue
 
 
 _HOTTEST, _WHITE, _BELOW_WHITE = 15000.0, 6000.0, 0.4
@@ -363,7 +367,7 @@ def mix_channels(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[An
 def _mean_luma(pixels: NDArray[Any]) -> float:
     """Return the mean of the luma, which is the luma of the mean, or the mean of grey."""
     means = cv2.mean(np.ascontiguousarray(pixels))
-    return means[0] if pixels.shape[2] == GREY else float(np.dot(means[:RGB], _LUMA))
+    return means[0] if pixels.shape[2] == GREY else float(np.dot(means[:RGB], LUMA))
 
 
 def _turn_hue(pixels: NDArray[Any], turns: float, out: NDArray[Any]) -> None:

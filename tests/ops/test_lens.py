@@ -18,7 +18,7 @@ def draw(op, n=1000):
 
 
 def line(ksize, angle=0.0, direction=0.0, shift=(0.0, 0.0)):
-    return lens._line({"ksize": ksize, "angle": angle, "direction": direction, "shift": list(shift)})
+    return lens.line_of({"ksize": ksize, "angle": angle, "direction": direction, "shift": list(shift)})
 
 
 class TestMotionBlur:

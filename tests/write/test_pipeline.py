@@ -9,6 +9,7 @@ import cv2
 import dask
 import obstore
 import pytest
+from dask._task_spec import TaskRef
 
 import kaleidoscope as ks
 from kaleidoscope import ops, retries, writing
@@ -213,7 +214,9 @@ def opened(run):
     """Return a run, opened here, and the blocks of its tasks."""
     graph = list(run.__dask_graph__().to_dict().values())
     order = next(task for task in graph if task.func is open_run).args[0]
-    return open_run(order), [task.args[1] for task in graph if task.func is write_blocks]
+    packs = {task.key: task.args[0] for task in graph if task.func is writing._itself}
+    packed = [task.args[1] for task in graph if task.func is write_blocks]
+    return open_run(order, *packs.values()), [packs[one.key] if isinstance(one, TaskRef) else one for one in packed]
 
 
 def test_a_task_holds_as_much_for_ten_times_as_many_images(target, traffic, pixels, tmp_path):
