@@ -56,8 +56,9 @@ def _against_schema(content: Any) -> Iterator[Problem]:
 
 def _in_words(error: ValidationError) -> Iterator[Problem]:
     """Say one error of jsonschema's; of alternatives, what is wrong with the one that was meant."""
-    place, found = tuple(error.absolute_path), error.instance
+    place = tuple(error.absolute_path)
     schema: Any = error.schema
+    found: Any = error.instance
     if error.validator == "oneOf":
         forms = schema["oneOf"]
         meant = [e for e in error.context or () if isinstance(found, _PYTHON[forms[e.schema_path[0]]["type"]])]
