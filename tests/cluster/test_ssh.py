@@ -1,16 +1,21 @@
 """Clusters by SSH, on real sshd's of this machine."""
 
+import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import numpy as np
 import psutil
 import pytest
+from distributed import get_worker
 
 import kaleidoscope as ks
 from kaleidoscope import ops
@@ -159,3 +164,98 @@ def test_what_makes_no_sense_is_refused_before_anything_is_reached(hosts, option
     with pytest.raises(RecipeError, match=message) as refused:
         ks.cluster.ssh(hosts, **options)
     assert "swordfish" not in str(refused.value)
+
+
+SLOWLY_GONE = """
+import sys, time
+import kaleidoscope as ks
+hosts, options = {hosts!r}, {options!r}
+if __name__ == "__main__":
+    cluster = ks.cluster.ssh(hosts, **options)
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(servers, tmp_path, expected):
+    with ks.cluster.local(workers=1, gpus=1, dashboard=False) as cluster, cluster.get_client():
+        assert write(tmp_path / "local").failed == 0
+    one, two, three = (servers.start() for _ in range(3))
+    hosts = [
+        one.as_host(workers={"cpu": 1}),
+        two.as_host(workers={"cpu": 1}, threads=2),
+        three.as_host(workers={"gpu": 1}, memory="2GiB", folder=str(tmp_path / "spill")),
+    ]
+    with ks.cluster.ssh(hosts, **servers.options) as cluster, cluster.get_client() as client:
+        assert workers_of(client) == {"cpu-0": one.address, "cpu-1": two.address, "gpu-0": three.address}
+        found = {worker["name"]: worker for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+        assert {name: worker["nthreads"] for name, worker in found.items()} == {"cpu-0": 1, "cpu-1": 2, "gpu-0": 1}
+        assert found["gpu-0"]["resources"] == {"GPU": 1}
+        assert found["gpu-0"]["memory_limit"] == 2 * 2**30
+        assert found["gpu-0"]["local_directory"].startswith(str(tmp_path / "spill"))
+        with urllib.request.urlopen(cluster.dashboard_link) as page:  # noqa: S310 - http, on loopback
+            assert page.status == 200
+        assert write(tmp_path / "ssh").failed == 0
+    assert tree(tmp_path / "ssh") == tree(tmp_path / "local") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [True, False])
+def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, tls):
+    one, two = servers.start(), servers.start()
+    content = {
+        "kind": "ssh",
+        "env": servers.options["env"],
+        "workers": {"cpu": {"min": 1, "max": 4}, "gpu": {"max": 2, "resources": {"GPU": 1}}},
+        "ssh": {
+            **{name: value for name, value in servers.options.items() if name != "env"},
+            "hosts": [one.as_host(workers={"cpu": 1}), two.as_host(workers={"cpu": 1, "gpu": 1})],
+            "tls": tls,
+        },
+    }
+    (tmp_path / "cluster.json").write_text(json.dumps(content))
+    often = {"distributed.adaptive.interval": "100 ms", "distributed.adaptive.wait-count": 2}
+    with (
+        dask.config.set(often),
+        ks.cluster.from_yaml(tmp_path / "cluster.json") as cluster,
+        cluster.get_client() as client,
+    ):
+        assert cluster.scheduler_address.startswith("tls://" if tls else "tcp://")
+        assert list(workers_of(client)) == ["cpu-0"]
+        found = client.submit(lambda: get_worker().name, resources={"GPU": 1})
+        assert found.result(timeout=90)[:3] == "gpu"
+        until(lambda: list(workers_of(client)) == ["cpu-0"])
+        assert found.result(timeout=30)[:3] == "gpu", "what it held was handed over"
+        many = client.map(lambda _: time.sleep(0.2), range(40), pure=False)
+        until(lambda: set(workers_of(client).values()) == {one.address, two.address})
+        client.gather(many)
+        assert len(cluster.names("cpu")) <= 2, "more than there is place for"
+
+
+@pytest.mark.slow
+def test_a_host_that_falls_silent_is_gone_on_without(servers, tmp_path, expected, monkeypatch):
+    from kaleidoscope.cluster import link
+
+    monkeypatch.setitem(link._ALIVE, "keepalive_interval", 1)
+    stays, freezes = servers.start(), servers.start()
+    hosts = [stays.as_host(workers={"cpu": 1}), freezes.as_host(workers={"cpu": 1})]
+    with ks.cluster.ssh(hosts, **servers.options) as cluster, cluster.get_client():
+        for process in [*freezes.children(), psutil.Process(freezes.process.pid)]:
+            process.send_signal(signal.SIGSTOP)
+        assert write(tmp_path / "to").failed == 0
+        assert set(cluster.hosts) == {stays.label}
+    assert tree(tmp_path / "to") == expected
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(servers, tmp_path):
+    host = servers.start()
+    script = tmp_path / "script.py"
+    script.write_text(SLOWLY_GONE.format(hosts=[host.as_host(workers={"cpu": 2})], options=servers.options))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        there = [one for one in host.children() if "python" in one.name()]
+        assert len(there) >= 4, "two agents, one of them with the scheduler, and two workers"
+        process.kill()
+    until(lambda: not [one for one in there if one.is_running() and one.status() != psutil.STATUS_ZOMBIE])
