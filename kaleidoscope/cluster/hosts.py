@@ -195,7 +195,7 @@ class HostCluster(GroupCluster):
     def _drop(self, label: str) -> None:
         self._lost.add(label)
         if link := self._links.pop(label, None):
-            self._meanwhile(link.close())
+            self._meanwhile(link.close(at_once=True))
 
     def _meanwhile(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -239,9 +239,7 @@ class HostCluster(GroupCluster):
 
     async def _close(self) -> None:
         await super()._close()
-        for task in self._mending:
-            task.cancel()
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        await asyncio.gather(*self._mending, *(link.close() for link in self._links.values()))
 
 
 def _fields(security: Security) -> dict[str, Any] | None:

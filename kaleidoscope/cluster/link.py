@@ -242,12 +242,12 @@ class Link:
                 self._last_words.append(line.strip())
                 logger.debug("%s: %s", label_of(self.host), line.rstrip())
 
-    async def close(self) -> None:
-        """End the agent and all its processes, and the connection; do not wait for a host that is gone."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """End the agent and all its processes, and the connection; `at_once` where nobody is expected to answer."""
         self._closing = True
         if self.connection is None:
             return
-        if self._process is not None:
+        if self._process is not None and not at_once:
             with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
                 self._process.stdin.write_eof()
                 await asyncio.wait_for(self._process.wait_closed(), CONNECT)

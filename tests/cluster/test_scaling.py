@@ -113,7 +113,7 @@ class Recorder:
 
 async def follow(cluster, looks, bounds, patience=2):
     adapting = Adapting(cluster, bounds, interval=60, patience=patience)
-    adapting.stop()
+    adapting._task.cancel()
     for _ in range(looks):
         await adapting.step()
     return cluster.done
