@@ -231,6 +231,12 @@ def test_a_file_is_read_as_it_is_meant(load, text, holds):
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
+def test_the_file_in_the_documentation_is_one(load):
+    text = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [load(block).kind for block in blocks if "kind:" in block] == ["ssh"]
+
+
 class TestSecrets:
     @pytest.mark.parametrize(
         ("text", "place"),

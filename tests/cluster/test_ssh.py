@@ -11,6 +11,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import dask
 import numpy as np
 import psutil
@@ -21,7 +22,14 @@ import kaleidoscope as ks
 from kaleidoscope import ops
 from kaleidoscope.errors import RecipeError, ResourceError
 
-RECIPE = [ops.HorizontalFlip(), ops.Rotate(limit=15), ops.GaussNoise()]
+RECIPE = [
+    ops.HorizontalFlip(),
+    ops.VerticalFlip(),
+    ops.RandomBrightnessContrast(),
+    ops.GaussianBlur(),
+    ops.InvertImg(),
+    ops.GaussNoise(),
+]
 
 
 def until(condition, seconds=90):
@@ -37,8 +45,14 @@ def workers_of(client):
     return {worker["name"]: worker["host"] for worker in found}
 
 
-def write(to):
-    return ks.augment(ks.read_images(ks.samples.folder()), RECIPE, seed=7).write(to, format="jpg").compute()
+@pytest.fixture(scope="module")
+def write(tmp_path_factory):
+    """The job: six blocks of two small images and 64 variants each."""
+    photos = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        cv2.imwrite(str(photos / f"{number}.png"), rng.integers(0, 256, (96, 128, 3), np.uint8))
+    return lambda to: ks.augment(str(photos), RECIPE, seed=7).write(to, format="jpg").compute()
 
 
 def tree(folder):
@@ -54,15 +68,15 @@ def open_ports(processes):
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def expected(write, tmp_path_factory):
     """What the job writes without a cluster."""
     folder = tmp_path_factory.mktemp("expected")
     assert write(folder).failed == 0
-    assert len(tree(folder)) == 6 * 8
+    assert len(tree(folder)) == 12 * 64
     return tree(folder)
 
 
-def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path, expected, caplog):
+def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path, write, expected, caplog):
     caplog.set_level(logging.DEBUG)
     stays, dies, comes = (servers.start() for _ in range(3))
     hosts = [stays.as_host(workers={"cpu": 1}), dies.as_host(workers={"cpu": 1, "gpu": 1})]
@@ -178,7 +192,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(servers, tmp_path, expected):
+def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(servers, tmp_path, write, expected):
     with ks.cluster.local(workers=1, gpus=1, dashboard=False) as cluster, cluster.get_client():
         assert write(tmp_path / "local").failed == 0
     one, two, three = (servers.start() for _ in range(3))
@@ -234,7 +248,7 @@ def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, tls)
 
 
 @pytest.mark.slow
-def test_a_host_that_falls_silent_is_gone_on_without(servers, tmp_path, expected, monkeypatch):
+def test_a_host_that_falls_silent_is_gone_on_without(servers, tmp_path, write, expected, monkeypatch):
     from kaleidoscope.cluster import link
 
     monkeypatch.setitem(link._ALIVE, "keepalive_interval", 1)
