@@ -17,6 +17,7 @@ from typing import Any
 import asyncssh
 
 from kaleidoscope.cluster.environment import SCRIPT
+from kaleidoscope.cluster.places import label_of
 from kaleidoscope.cluster.spec import Host, Ssh
 from kaleidoscope.errors import ResourceError
 
@@ -60,15 +61,6 @@ def connect_options(host: Host, ssh: Ssh) -> dict[str, Any]:
 def python_of(host: Host, ssh: Ssh) -> str:
     """Return the Python of a host: its own, that of all hosts, or the path of this one."""
     return host.python or ssh.python or sys.executable
-
-
-def label_of(host: Host) -> str:
-    """Return what a host is called in messages.
-
-    >>> label_of(Host("desk1")), label_of(Host("desk2", port=2222))
-    ('desk1', 'desk2:2222')
-    """
-    return f"{host.host}:{host.port}" if host.port else host.host
 
 
 async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:

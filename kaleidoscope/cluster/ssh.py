@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.cluster import environment
 from kaleidoscope.cluster.gpus import GPU
-from kaleidoscope.cluster.places import capacity, with_room
+from kaleidoscope.cluster.places import capacity, label_of, scheduler_host, with_room
 from kaleidoscope.cluster.spec import ClusterSpec, Host, Ssh, WorkerGroup, spec_from
 from kaleidoscope.cluster.workers import counts_and_bounds
 from kaleidoscope.errors import RecipeError, ResourceError
@@ -125,9 +125,11 @@ def _bounded(group: WorkerGroup, room: int, *, fill: bool) -> WorkerGroup:
 
 
 def _look_at_all(ssh: Ssh, groups: Mapping[str, WorkerGroup], env: Mapping[str, str]) -> tuple[Host, ...]:
-    """Ask all hosts at once, in a thread of its own: in a notebook this one's loop is taken."""
+    """Ask all hosts, that of the scheduler too, in a thread of its own: in a notebook this one's loop is taken."""
+    others = [host for host in [scheduler_host(ssh)] if host not in ssh.hosts]
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, look_at_hosts(ssh.hosts, ssh, groups, env)).result()
+        found = thread.submit(asyncio.run, look_at_hosts([*ssh.hosts, *others], ssh, groups, env)).result()
+    return found[: len(ssh.hosts)]
 
 
 async def look_at_hosts(
@@ -140,7 +142,7 @@ async def look_at_hosts(
     ResourceError
         With a line for each host that has not, or that cannot be reached.
     """
-    from kaleidoscope.cluster.link import label_of, look_at, python_of
+    from kaleidoscope.cluster.link import look_at, python_of
 
     mine, wrong = environment.here(), []
     found = await asyncio.gather(*(look_at(host, ssh, env) for host in hosts), return_exceptions=True)
