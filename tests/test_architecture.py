@@ -64,10 +64,12 @@ LONGEST = 400
 
 SLOW_OR_OPTIONAL = [
     "PIL",
+    "asyncssh",
     "bokeh",
     "dask_kubernetes",
     "distributed",
     "fastapi",
+    "jsonschema",
     "pandas",
     "pyarrow",
     "pydicom",

@@ -16,7 +16,7 @@ from kaleidoscope.cluster.groups import GroupCluster
 from kaleidoscope.cluster.link import Link, Opening
 from kaleidoscope.cluster.places import Place, label_of, next_place, on_host, scheduler_host
 from kaleidoscope.cluster.spec import ClusterSpec, Host, WorkerGroup, as_host
-from kaleidoscope.cluster.ssh import look_at_hosts
+from kaleidoscope.cluster.survey import look_at_hosts
 from kaleidoscope.cluster.workers import worker_options
 from kaleidoscope.errors import ResourceError
 
