@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
-    ("errors", "settings", "plain_yaml"),
+    ("errors", "settings", "plain_yaml", "gpus"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
     ("ops", "codecs", "objects", "storage", "write_behind", "log"),
@@ -56,7 +56,7 @@ DOOR = "__init__"
 ALLOWED: dict[str, set[str]] = {room: set(ORDER[:position]) for position, room in enumerate(ORDER)}
 ALLOWED |= {
     "samples": set(),
-    "cluster": {"errors", "plain_yaml", "resources"},
+    "cluster": {"errors", "gpus", "plain_yaml", "resources"},
     # What faces people may come in by the public door, and may use what stands beside the order.
     "demo": ALLOWED["demo"] | {DOOR, "cluster", "samples"},
     "cli": ALLOWED["cli"] | {DOOR, "cluster", "samples"},

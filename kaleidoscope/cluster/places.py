@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kaleidoscope.cluster.gpus import GPU
 from kaleidoscope.cluster.spec import Host, Ssh, WorkerGroup
+from kaleidoscope.gpus import GPU
 
 
 class Place(NamedTuple):

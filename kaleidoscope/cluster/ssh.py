@@ -9,11 +9,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from kaleidoscope.cluster.gpus import GPU
 from kaleidoscope.cluster.places import capacity, scheduler_host
 from kaleidoscope.cluster.spec import ClusterSpec, Host, Ssh, WorkerGroup, spec_from
 from kaleidoscope.cluster.workers import counts_and_bounds
 from kaleidoscope.errors import RecipeError, ResourceError
+from kaleidoscope.gpus import GPU
 
 if TYPE_CHECKING:
     from kaleidoscope.cluster.hosts import HostCluster
