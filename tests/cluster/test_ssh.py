@@ -28,7 +28,7 @@ RECIPE = [
     ops.VerticalFlip(),
     ops.RandomBrightnessContrast(),
     ops.GaussianBlur(),
-    ops.InvertImg(),
+    ops.Apply(np.invert, resources={"GPU": 1}),
     ops.GaussNoise(),
 ]
 
@@ -72,7 +72,8 @@ def open_ports(processes):
 def expected(write, tmp_path_factory):
     """What the job writes without a cluster."""
     folder = tmp_path_factory.mktemp("expected")
-    assert write(folder).failed == 0
+    with dask.config.set({"distributed.worker.resources": {"GPU": 1}}):  # this process will do
+        assert write(folder).failed == 0
     assert len(tree(folder)) == 12 * 64
     return tree(folder)
 
@@ -92,6 +93,9 @@ def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path,
             ports = open_ports([process for process in server.children() if "sshd" not in process.name()])
             assert {address for address, _ in ports} <= {server.address, "127.0.0.1"}
             assert len(ports) >= 3
+
+        assert write(tmp_path / "all").failed == 0
+        assert tree(tmp_path / "all") == expected
 
         for process in dies.children():
             process.send_signal(signal.SIGSTOP)  # it takes tasks, and finishes none
@@ -235,7 +239,7 @@ def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tls", [True, False])
-def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, tls):
+def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, write, expected, tls):
     one, two = servers.start(), servers.start()
     content = {
         "kind": "ssh",
@@ -260,6 +264,8 @@ def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, tls)
         assert found.result(timeout=90)[:3] == "gpu"
         until(lambda: list(workers_of(client)) == ["cpu-0"])
         assert found.result(timeout=30)[:3] == "gpu", "what it held was handed over"
+        assert write(tmp_path / "to").failed == 0
+        assert tree(tmp_path / "to") == expected
         many = client.map(lambda _: time.sleep(0.2), range(40), pure=False)
         until(lambda: set(workers_of(client).values()) == {one.address, two.address})
         client.gather(many)
@@ -273,7 +279,9 @@ def test_a_host_that_falls_silent_is_gone_on_without(servers, tmp_path, write, e
     monkeypatch.setitem(link._ALIVE, "keepalive_interval", 1)
     stays, freezes = servers.start(), servers.start()
     hosts = [stays.as_host(workers={"cpu": 1}), freezes.as_host(workers={"cpu": 1})]
+    hosts[0]["workers"]["gpu"] = 1
     with ks.cluster.ssh(hosts, **servers.options) as cluster, cluster.get_client():
+        assert write(tmp_path / "all").failed == 0  # versions are compared once, which would wait for it
         for process in [*freezes.children(), psutil.Process(freezes.process.pid)]:
             process.send_signal(signal.SIGSTOP)
         assert write(tmp_path / "to").failed == 0
