@@ -5,10 +5,11 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 PEER := .venv-differential
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo demo-s3 test lint format clean
 
 help:
 	@echo "make demo [TO=folder]   augment the sample photographs and show what came of them"
+	@echo "make demo-s3            the same from a bucket to a bucket, on an S3 server of its own"
 	@echo "make test               lint, type check, and the tests with their coverage"
 	@echo "make lint               ruff and mypy only"
 	@echo "make format             put the code into shape"
@@ -16,6 +17,9 @@ help:
 
 demo: .venv/installed
 	@$(BIN)/kaleidoscope demo "$(or $(TO),demo-output)"
+
+demo-s3: .venv/installed-dev
+	@$(BIN)/python examples/demo_s3.py
 
 test: lint $(PEER)/installed
 	@KALEIDOSCOPE_ALBUMENTATIONS="$(CURDIR)/$(PEER)/bin/python" $(BIN)/pytest --cov --numprocesses auto --dist worksteal

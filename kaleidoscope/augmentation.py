@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from kaleidoscope.backends.cv2 import Cv2Backend
+from kaleidoscope.flow import Bounds, Flow
 from kaleidoscope.job import Job
+from kaleidoscope.listing import KeyRun, PackedKeys, unpack
 from kaleidoscope.log import tell_failure
 from kaleidoscope.outcome import Outcome
 from kaleidoscope.read import as_record
+from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task, require
-from kaleidoscope.segments import Passed, gone_on, kept, opened
-from kaleidoscope.sources import PackedKeys, unpack
+from kaleidoscope.segments import Opened, Passed, gone_on, kept, opened
 
 _log = logging.getLogger(__name__)
 
@@ -32,29 +35,40 @@ class Augmentation:
         What the keys of URLs in the partition are relative to.
     storage_options : mapping
         What fsspec needs to open them. Never shown.
+    reads : Bounds
+        Of the images of a pack that are fetched from a store before their turn.
     """
 
     job: Job
     root: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reads: Bounds = Flow().reads
 
-    def __call__(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
+    def __call__(self, partition: KeyRun | PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
         """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
         plan = self.job.plan
         for segment in plan.segments:  # of one that is cut, all of it is made here
             require(segment.resources, ", ".join(segment.ops))
-        with one_thread_per_task():
-            backend = Cv2Backend()
-            for record in self.records(partition):
-                one = opened(self.job, record, self.job.wanted(record.key), backend, None)
+        with one_thread_per_task(), self.opening(partition, Cv2Backend(), None) as images:
+            for one in images:
                 told: set[str | None] = set()
                 for found in one.outcomes:
                     yield self.variant(one.record, cast("Outcome", found), told, copy=True)
 
-    def records(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
-        """Yield the images of a partition, as records."""
-        for item in unpack(partition) if isinstance(partition, PackedKeys) else partition:
-            yield as_record(item, self.root, self.storage_options)
+    @contextmanager
+    def opening(
+        self, partition: KeyRun | PackedKeys | Iterable[Any], backend: Cv2Backend, place: int | None
+    ) -> Iterator[Iterator[Opened]]:
+        """Let the images of a partition be opened one after another, the next ones being read meanwhile."""
+        # What else there is comes out of other steps of a bag, one by one: nobody may look ahead of it.
+        known = unpack(partition) if isinstance(partition, KeyRun | PackedKeys) else []
+        items = known if isinstance(partition, KeyRun | PackedKeys) else partition
+        with ReadAhead(images_ahead(known), self.reads) as ahead:
+            records = (as_record(item, self.root, self.storage_options) for item in items)
+            yield (
+                opened(self.job, record, self.job.wanted(record.key), backend, place, read=ahead.read)
+                for record in records
+            )
 
     def variant(self, record: ImageRecord, outcome: Outcome, told: set[str | None], *, copy: bool) -> ImageRecord:
         """Return a variant as a record; `copy` its pixels where they were only lent.
@@ -116,9 +130,8 @@ class InSegment:
         require(job.plan.segments[place].resources, self.needed_by)
         with one_thread_per_task():
             if place == 0:
-                records = augmentation.records(received[0])
-                begun = (opened(job, record, job.wanted(record.key), backend) for record in records)
-                return [Passed(one.record, *kept(one.outcomes)) for one in begun]
+                with augmentation.opening(received[0], backend, place) as images:
+                    return [Passed(one.record, *kept(one.outcomes)) for one in images]
             return [self._gone_on(passed, backend) for passed in zip(*received, strict=True)]
 
     def _gone_on(self, passed: Sequence[Passed], backend: Cv2Backend) -> Passed:

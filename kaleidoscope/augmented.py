@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import psutil
-from dask.bag.core import from_sequence, reify
+from dask.bag.core import from_sequence
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 from dask.utils import format_bytes
 
 from kaleidoscope import settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.bag import ImageBag, StreamingBag, as_source, packs_for
+from kaleidoscope.bag import ImageBag, StreamingBag, as_source, runs_for
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
-from kaleidoscope.estimate import Estimate, Prices
+from kaleidoscope.estimate import Estimate
+from kaleidoscope.flow import Flow
 from kaleidoscope.job import Job, OnError
 from kaleidoscope.layouts import Layout
+from kaleidoscope.listing import Listing
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
+from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.segment_graph import in_segments
-from kaleidoscope.sources import Listing, Url
+from kaleidoscope.segment_graph import variants_graph
+from kaleidoscope.sources import Url
 from kaleidoscope.tree import grow
 from kaleidoscope.weights import decoded_bytes
 from kaleidoscope.writing import WriteRun
@@ -113,7 +116,7 @@ class AugmentedBag(StreamingBag):
             If they will probably not fit into the memory that is free.
         """
         if isinstance(self.source, Listing):
-            need = sum(map(decoded_bytes, self.source.entries)) * self.job.per_image
+            need = int(decoded_bytes(self.source.entries).sum()) * self.job.per_image
             free = psutil.virtual_memory().available
             if need > free:
                 warnings.warn(
@@ -177,7 +180,8 @@ class AugmentedBag(StreamingBag):
         sheet = contact_sheet(list(rows.items()), columns=count)
         errors = tuple(dict.fromkeys(str(record.error) for record in made if record.error is not None))
         if errors:
-            warnings.warn(f"some of it could not be made: {errors[0]}{_and_more(len(errors))}", stacklevel=2)
+            more = f", and {len(errors) - 1} errors more" if len(errors) > 1 else ""
+            warnings.warn(f"some of it could not be made: {errors[0]}{more}", stacklevel=2)
         return replace(sheet, errors=errors)
 
     def _first(self, n: int) -> list[ImageRecord]:
@@ -196,24 +200,24 @@ class AugmentedBag(StreamingBag):
         *,
         images: int | None = None,
         probe: bool = False,
-        prices: Prices | None = None,
+        prices: Prices | Url | None = None,
         **write_options: Any,
     ) -> Estimate:
         """Return what a write of every variant would come to: outputs, bytes, time, and requests and their price.
 
-        A few images are made, on the active client or else here, from the smallest file to the largest. Nothing is
-        written. What is in the target already is left out, as a write would leave it.
+        Some images, from the smallest file to the largest, are made for a second, on all threads of the active client
+        or else here. Nothing is written. What is in the target already is left out, as a write would leave it.
 
         Parameters
         ----------
         url : str or path
             The target.
         images : int, optional
-            How many are made; by default two for each thread, at least 4 and at most 32.
+            How many are made; by default as many as it takes to see.
         probe : bool
-            Ask the target how long it takes to answer, and reckon with it.
-        prices : kaleidoscope.estimate.Prices, optional
-            What an object store takes; by default those of Amazon S3 on the day that they say.
+            Ask the target how long it takes to answer, by some hundred requests, and reckon with it.
+        prices : str, path or kaleidoscope.prices.Prices, optional
+            A table of what an object store takes, like ``kaleidoscope/prices.toml``, the default, of the day it says.
         **write_options
             As for `write`.
 
@@ -238,6 +242,7 @@ class AugmentedBag(StreamingBag):
         layout: str = "files",
         shard_bytes: int | str | None = None,
         overwrite: bool = False,
+        only_failed: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> WriteRun:
         """Return the lazy write of every variant to a folder or bucket; ``.compute()`` does it.
@@ -260,6 +265,8 @@ class AugmentedBag(StreamingBag):
             What a shard holds at most, such as ``"256 MiB"``, the default.
         overwrite : bool
             Delete first what the manifest of the target lists.
+        only_failed : bool
+            Try again what has failed in the target, and make nothing else: no new images, no new variants.
         storage_options : mapping, optional
             What fsspec needs to open the target; by default what the source was opened with.
 
@@ -281,11 +288,8 @@ class AugmentedBag(StreamingBag):
             os.fspath(url),
             storage_options=storage_options,
             overwrite=overwrite,
+            only_failed=only_failed,
         )
-
-
-def _and_more(count: int) -> str:
-    return f", and {count - 1} errors more" if count > 1 else ""
 
 
 @overload
@@ -357,7 +361,7 @@ def augment(
     if device != "cpu":
         raise RecipeError(f"device: expected 'cpu', got {device!r}")
     if to is None and write_options:
-        of_write = {"format", "quality", "layout", "shard_bytes", "overwrite", "storage_options"}
+        of_write = [*inspect.signature(AugmentedBag.write).parameters][2:]
         unknown = [name for name in write_options if name not in of_write]
         if unknown:
             hint = did_you_mean(unknown[0], ["seed", "on_error", "device", "to", *of_write])
@@ -371,25 +375,21 @@ def augment(
             "these are variants already, and several of them have the same key: put all ops into one recipe, such as "
             "Sequential(PowerSet(...), Repeat(...))"
         )
-    views = _augmented(as_source(dataset), Augmentation(job, None, options))
+    views = _augmented(as_source(dataset), Augmentation(job, None, options, Flow.as_set().reads))
     return views if to is None else views.write(to, **write_options)
 
 
 def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> AugmentedBag:
     """Build the bag of variants; keys-only sources are cut anew, so that a partition's variants fit into memory."""
-    below: list[Any] = []
+    size = None
     if isinstance(source, ImageBag):
         size, source = source.partition_size, source.listing
-        partitions: list[Any] = source.pack(size) if size else packs_for(source, augmentation.job.per_image)
-    elif isinstance(source, Listing):
-        partitions = packs_for(source, augmentation.job.per_image)
+    partitions: Sequence[Any]
+    below: list[Any] = []
+    if isinstance(source, Listing):
+        partitions = source.runs(size) if size else runs_for(source, augmentation.job.per_image)
     else:
         partitions, below = source.__dask_keys__(), [source]
     name = "variants-" + tokenize(source, augmentation, len(partitions))
-    if len(augmentation.job.plan.segments) > 1:
-        graph = in_segments(name, augmentation, partitions, below)
-    else:
-        # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
-        tasks: dict[Any, Any] = {(name, i): (reify, (augmentation, part)) for i, part in enumerate(partitions)}
-        graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
+    graph = variants_graph(name, augmentation, partitions, below)
     return AugmentedBag(graph, name, len(partitions), source, augmentation)

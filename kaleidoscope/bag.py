@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,16 +20,19 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
+from kaleidoscope.display import Counting
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.following import active_client
-from kaleidoscope.labels import Masks
+from kaleidoscope.index import is_index, read_index
+from kaleidoscope.labels import Masks, WebDataset
 from kaleidoscope.labels.table import Several, labels_of, masks_in
+from kaleidoscope.listing import KeyRuns, Listing, RunTasks, unpack
 from kaleidoscope.optimize import layer_of, optimize
 from kaleidoscope.preflight import before_sending, needs_of
 from kaleidoscope.read import as_record
-from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, list_images, unpack
-from kaleidoscope.storage import public
+from kaleidoscope.sources import Url, list_images
 from kaleidoscope.targets import Labels
+from kaleidoscope.urls import public
 from kaleidoscope.weights import decoded_bytes
 
 #: Images in a partition that holds only keys.
@@ -242,7 +246,7 @@ class ImageBag(StreamingBag):
         >>> dataset.with_targets({"rocket.jpg": Targets(boxes=[(300, 50, 350, 400)], classes=["rocket"])})
         ImageBag<6 labelled images in ..., npartitions=1>
         """
-        keys = [entry.key for entry in self.listing.entries]
+        keys = self.listing.entries.keys.tolist()
         labels: Labels = labels_of(targets, keys, min_area, min_visibility, version)
         masks = masks_in(self.listing.labels)
         return _bag_of(self.listing.labelled(Several((*masks, labels)) if masks else labels), self.partition_size)
@@ -251,27 +255,35 @@ class ImageBag(StreamingBag):
 def read_images(
     urls: Url | Iterable[Url],
     *,
-    labels: Masks | Iterable[Masks] | None = None,
+    labels: Masks | WebDataset | Iterable[Masks | WebDataset] | None = None,
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
     partition_size: int | None = None,
+    key_column: str | None = None,
 ) -> ImageBag:
     """List images now and return a lazy bag of them; none is opened.
 
     Parameters
     ----------
     urls : str, path, or iterable of them
-        A folder (with everything under it), a glob, one file, or a list of files; local or any fsspec URL.
+        A folder (with everything under it), a glob, one file, or a list of files; an archive (``photos.zip``, ``.tar``,
+        ``.tar.gz``), several (``shards/train-{000..009}.tar``), or a folder that holds no images but archives; or an
+        index that names the images: a table (``.parquet``, ``.csv``, ``.csv.gz``) or the ``manifest.json`` of an S3
+        Inventory. Local or any fsspec URL.
     labels : label format, or several, optional
-        What is labelled in them, such as ``ks.labels.Masks("masks")``, a folder of masks; see also
-        `ImageBag.with_targets`.
+        What is labelled in them, such as ``ks.labels.Masks("masks")``, a folder of masks, or
+        ``ks.labels.WebDataset()``, which are those in tar shards; see also `ImageBag.with_targets`.
     root : str or path, optional
         What keys are relative to. Without it: the folder; a glob's part before its first wildcard; one file's
-        parent; for a list, the URL without its scheme is the key.
+        parent; the archive, and each of several archives; for a list of images, the URL without its scheme is the key.
     storage_options : mapping, optional
         What fsspec needs to open the URLs, such as ``{"anon": True}``.
     partition_size : int, optional
         Images in a partition.
+    key_column : str, optional
+        `urls` is an index, and this column of it has the images' URLs, or their paths relative to `root`, else to the
+        index's own folder. By default ``key``, ``url`` or ``path``. Its columns ``size`` and ``etag``, where it has
+        them, tell an image that has changed.
 
     Returns
     -------
@@ -297,50 +309,67 @@ def read_images(
     """
     if partition_size is not None and (type(partition_size) is not int or partition_size < 1):
         raise RecipeError(f"partition_size: expected a number of images of at least 1, got {partition_size!r}")
-    listing = list_images(urls, root=root, storage_options=storage_options)
-    return _bag_of(listing if labels is None else _with_masks(listing, labels), partition_size)
+    with Counting("keys listed", settings.value("progress")) as counting:
+        if isinstance(urls, str | os.PathLike) and (key_column is not None or is_index(urls)):
+            options = storage_options
+            listing = read_index(urls, key_column=key_column, root=root, storage_options=options, tell=counting.advance)
+        elif key_column is not None:
+            raise RecipeError(f"key_column={key_column!r}: expected one index with that column, got {urls!r}")
+        else:
+            listing = list_images(urls, root=root, storage_options=storage_options, tell=counting.advance)
+    listing = listing if labels is None else _labelled(listing, labels)
+    return _bag_of(replace(listing, beside=()), partition_size)
 
 
 def _bag_of(listing: Listing, partition_size: int | None) -> ImageBag:
-    packs = listing.pack(partition_size or _KEYS_PER_PARTITION)
+    runs = listing.runs(partition_size or _KEYS_PER_PARTITION)
     name = "images-" + tokenize(listing, partition_size)
-    graph = HighLevelGraph.from_collections(name, {(name, i): (unpack, pack) for i, pack in enumerate(packs)})
-    return ImageBag(graph, name, len(packs), listing, partition_size=partition_size)
+    graph = HighLevelGraph.from_collections(name, RunTasks(name, runs, lambda run: (unpack, run)))
+    return ImageBag(graph, name, len(runs), listing, partition_size=partition_size)
 
 
-def _with_masks(listing: Listing, labels: Masks | Iterable[Masks]) -> Listing:
-    """Return the images with their masks; a mask that lies among the images is none of them."""
-    several = [labels] if isinstance(labels, Masks | str | os.PathLike) else list(labels)
+def _labelled(listing: Listing, labels: Masks | WebDataset | Iterable[Masks | WebDataset]) -> Listing:
+    """Return the images with their labels; a mask that lies among the images is none of them."""
+    several = [labels] if isinstance(labels, Masks | WebDataset | str | os.PathLike) else list(labels)
+    masks: set[str] = set()
+    found: list[Labels] = []
     for one in several:
-        if not isinstance(one, Masks):
-            raise RecipeError(f"labels: expected ks.labels.Masks(folder), got {one!r} ({type(one).__name__})")
-    found = [one.listed() for one in several]
-    masks = set().union(*(one.urls() for one in found))
-    listing = replace(listing, entries=tuple(entry for entry in listing.entries if entry.url not in masks))
-    if not listing.entries:
+        match one:
+            case Masks():
+                found.append(folder := one.listed())
+                masks |= folder.urls()
+            case WebDataset():
+                beside, urls = one.listed(listing)
+                found.append(beside)
+                masks |= urls
+            case other:
+                raise RecipeError(
+                    "labels: expected ks.labels.Masks(folder) or ks.labels.WebDataset(), got "
+                    f"{other!r} ({type(other).__name__})"
+                )
+    images = np.array([entry.url not in masks for entry in listing.entries], bool)
+    listing = replace(listing, entries=listing.entries.taken(images))
+    if not len(listing.entries):
         raise RecipeError("labels: every one of these images is a mask: give Masks a suffix that tells them apart")
-    names = [one.name.casefold() for one in found]
-    if len(set(names)) < len(names):
-        raise RecipeError(f"labels: expected masks of different names, got {[one.name for one in found]}")
-    for one in found:
-        one.check([entry.key for entry in listing.entries])
+    folders = [one for one in found if isinstance(one, Masks)]
+    if len({one.name.casefold() for one in folders}) < len(folders):
+        raise RecipeError(f"labels: expected masks of different names, got {[one.name for one in folders]}")
+    for folder in folders:
+        folder.check(listing.entries.keys.tolist())
     return listing.labelled(found[0] if len(found) == 1 else Several(tuple(found)))
 
 
-def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
+def runs_for(listing: Listing, outputs_per_image: int) -> KeyRuns:
     """Cut a listing so that what one partition returns stays within ``partition-bytes``, but for one image."""
     most: int = settings.value("partition-bytes")
-    packs: list[PackedKeys] = []
-    group: list[Entry] = []
-    total, masks = 0, 0 if listing.labels is None else listing.labels.mask_count()
-    for entry in listing.entries:
-        size = decoded_bytes(entry, masks) * outputs_per_image
-        if group and total + size > most:
-            packs.append(listing.packed(group))
-            group, total = [], 0
-        group.append(entry)
-        total += size
-    return [*packs, listing.packed(group)] if group else packs
+    masks = 0 if listing.labels is None else listing.labels.mask_count()
+    ends: list[int] = np.cumsum(decoded_bytes(listing.entries, masks) * outputs_per_image).tolist()
+    bounds = [0]
+    while bounds[-1] < len(ends):
+        first = bounds[-1]
+        before = ends[first - 1] if first else 0
+        bounds.append(max(bisect_right(ends, before + most, lo=first), first + 1))
+    return KeyRuns(listing, bounds)
 
 
 def as_source(dataset: Any) -> ImageBag | Bag:

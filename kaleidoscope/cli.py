@@ -44,13 +44,24 @@ def cli() -> None:
     """Make many images out of few."""
 
 
+class _FolderOrUrl(click.Path):
+    """A folder as a Path, or a URL as it was given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value.rstrip("/") if "://" in str(value) else super().convert(value, param, ctx)
+
+
 @cli.command(short_help="Try it on the bundled photographs.")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="kaleidoscope-demo")
-def demo(folder: Path) -> None:
-    """Make the 64 variants of each bundled photograph in FOLDER, on a Dask cluster of this machine."""
+@click.argument("folder", type=_FolderOrUrl(file_okay=False, path_type=Path), default="kaleidoscope-demo")
+@click.option("--source", metavar="URL", help="Other images: a folder or a bucket.")
+def demo(folder: Path | str, source: str | None) -> None:
+    """Make the 64 variants of each bundled photograph in FOLDER, on a Dask cluster of this machine.
+
+    FOLDER may be a URL, such as s3://bucket/demo.
+    """
     from kaleidoscope import demo as demonstration
 
-    report = demonstration.run(folder)
+    report = demonstration.run(folder, source)
     sys.exit(1 if report.failed else 0)
 
 
@@ -74,6 +85,7 @@ def demo(folder: Path) -> None:
     help="An image that fails costs its own outputs, or ends the run.",
 )
 @click.option("--overwrite", is_flag=True, help="Delete first what the manifest of TARGET lists.")
+@click.option("--only-failed", is_flag=True, help="Try again what has failed in TARGET, and make nothing else.")
 @_scheduler
 @click.option("--progress/--no-progress", default=None, help="A bar on stderr; by default in a terminal.")
 @_as_json
@@ -87,7 +99,7 @@ def augment(source: str, target: str, **options: Any) -> None:
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
     images = _images(source, options["masks"], options["mask_suffix"])
     views = ks.augment(images, recipe, seed=options["seed"], on_error=options["on_error"])
-    written = views.write(target, overwrite=options["overwrite"], **_of_write(options))
+    written = views.write(target, **_of_write(options, "overwrite", "only_failed"))
     with _cluster(options["scheduler"]):
         try:
             report = written.compute(progress=options["progress"])
@@ -113,7 +125,8 @@ def augment(source: str, target: str, **options: Any) -> None:
 @_layout
 @_shard_bytes
 @click.option("--images", "-n", type=int, help="How many are made to find out.")
-@click.option("--probe", is_flag=True, help="Ask the target how long it takes to answer.")
+@click.option("--probe", is_flag=True, help="Ask the target how long it takes to answer, and reckon with it.")
+@click.option("--prices", metavar="FILE", help="A table of prices like kaleidoscope/prices.toml, which is the default.")
 @_scheduler
 @_as_json
 def estimate(source: str, target: str, **options: Any) -> None:
@@ -126,8 +139,9 @@ def estimate(source: str, target: str, **options: Any) -> None:
     images = _images(source, options["masks"], options["mask_suffix"])
     views = ks.augment(images, recipe, seed=options["seed"])
     with _cluster(options["scheduler"]):
-        found = views.estimate(target, images=options["images"], probe=options["probe"], **_of_write(options))
-    click.echo(json.dumps(asdict(found)) if options["as_json"] else found)
+        asked = {name: options[name] for name in ("images", "probe", "prices")}
+        found = views.estimate(target, **asked, **_of_write(options))
+    click.echo(json.dumps(asdict(found), default=str) if options["as_json"] else found)
 
 
 @cli.command(short_help="Show the variants a recipe makes.")
@@ -227,36 +241,39 @@ def replay(target: str, output: str, file: Path, *, source: str | None, allow_fu
     click.echo(file)
 
 
-@cli.command(short_help="Say what there is in a target, and what failed.")
+@cli.command(short_help="Say what there is in a target, what failed, and what is missing.")
 @click.argument("target")
+@click.option("--verify", is_flag=True, help="List TARGET, and compare with what the manifest tells of.")
+@click.option("--checksums", is_flag=True, help="Read every object, too, and compare its checksum. Implies --verify.")
+@click.option("--repair", is_flag=True, help="Have the next run make again what is missing or wrong. Implies --verify.")
+@click.option(
+    "--csv",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all that is missing, wrong or extra there, a line each.",
+)
+@_scheduler
 @_as_json
-def report(target: str, *, as_json: bool) -> None:
-    """Say from the manifest of TARGET what there is and what failed."""
-    import kaleidoscope as ks
+def report(target: str, **options: Any) -> None:
+    """Say from the manifest of TARGET what there is and what failed; compare it with what lies there.
 
-    rows = ks.read_manifest(target)[["key", "status", "bytes", "step", "error"]].compute()
-    done, failed = rows[rows["status"] == "ok"], rows[rows["status"] != "ok"]
-    errors = [
-        {"step": step, "error": error, "variants": len(keys), "inputs": keys.nunique(), "keys": [*keys.unique()[:3]]}
-        for (step, error), keys in failed.groupby(["step", "error"], dropna=False)["key"]
-    ]
-    errors.sort(key=lambda each: -each["variants"])
-    totals = {
-        "inputs": int(rows["key"].nunique()),
-        "outputs": len(done),
-        "failed": int(failed["key"].nunique()),
-        "bytes": int(done["bytes"].sum()),
-    }
-    if as_json:
-        click.echo(json.dumps({**totals, "errors": errors}))
+    Exit code 0: all is right. 1: something failed, or is missing, wrong or extra. 2: there is no manifest, or it
+    cannot be read.
+    """
+    import kaleidoscope as ks
+    from kaleidoscope import report as reporting
+
+    verifies = options["verify"] or options["checksums"] or options["repair"] or options["csv"]
+    with _cluster(options["scheduler"]):
+        found = ks.Report.read(target)
+        verified = found.verify(checksums=options["checksums"]) if verifies else None
+    if verified is not None and options["csv"]:
+        verified.problems.to_csv(options["csv"], index=False)
+    again = verified.repair() if verified is not None and options["repair"] else None
+    if options["as_json"]:
+        click.echo(json.dumps(reporting.as_json(found, verified, again)))
     else:
-        for name, total in totals.items():
-            click.echo(f"{name:>8}  {total:,}")
-        for each in errors:
-            more = f", and {each['inputs'] - 3:,} more" if each["inputs"] > 3 else ""
-            keys = ", ".join(key if key.isprintable() else repr(key) for key in each["keys"])
-            click.echo(f"{each['variants']:>8,} x {each['step']}: {each['error']} ({keys}{more})")
-    sys.exit(1 if len(failed) else 0)
+        click.echo(reporting.as_text(found, verified, again))
+    sys.exit(1 if found.failed or (verified is not None and not verified.ok) else 0)
 
 
 @cli.command(short_help="Print what a bug report needs.")
@@ -271,8 +288,8 @@ def info(scheduler: str | None, *, as_json: bool) -> None:
     click.echo(json.dumps(found, default=str) if as_json else about.as_text(found))
 
 
-def _of_write(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("format", "quality", "layout", "shard_bytes")}
+def _of_write(options: dict[str, Any], *more: str) -> dict[str, Any]:
+    return {name: options[name] for name in ("format", "quality", "layout", "shard_bytes", *more)}
 
 
 def _images(source: str, masks: str | None, suffix: str) -> Any:

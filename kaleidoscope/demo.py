@@ -9,8 +9,10 @@ import click
 import kaleidoscope as ks
 from kaleidoscope import cluster, ops, samples
 from kaleidoscope.ops.base import Part
+from kaleidoscope.storage import Store
 
 SEED = 7
+SHEET = "contact-sheet.png"
 
 
 def recipe() -> list[Part]:
@@ -25,25 +27,40 @@ def recipe() -> list[Part]:
     ]
 
 
-def run(folder: Path) -> ks.Report:
+def run(folder: Path | str, source: str | None = None) -> ks.Report:
     """Make the variants and a contact sheet in `folder`, telling on stdout what happens.
+
+    Parameters
+    ----------
+    folder : Path or str
+        A folder, or as a str the URL of one in a bucket.
+    source : str, optional
+        Other images than the bundled ones.
 
     Returns
     -------
     Report
         Of the run; it wrote nothing if everything was there already.
     """
-    views = ks.augment(ks.read_images(samples.folder()), recipe(), seed=SEED)
-    target, sheet = folder / "variants", folder / "contact-sheet.png"
+    views = ks.augment(ks.read_images(source or samples.folder()), recipe(), seed=SEED)
+    target = f"{folder}/variants" if isinstance(folder, str) else folder / "variants"
     write = views.write(target)
-    if write.left == 0 and sheet.exists():
+    if write.left == 0 and _has_sheet(folder):
         click.echo("Everything is already there; there is nothing to do.\n")
         report = write.compute(progress=False)
     else:
         with cluster.local() as machine, machine.get_client():
             click.echo(f"Dashboard: {machine.dashboard_link}\n")
             report = write.compute()
-            views.preview(6, variants=8).save(sheet)
+            sheet = views.preview(6, variants=8)
+        if isinstance(folder, str):
+            Store(folder).write(SHEET, sheet.png)
+        else:
+            sheet.save(folder / SHEET)
     click.echo(f"{report}\n")
-    click.echo(f"Variants:      {target}\nContact sheet: {sheet}")
+    click.echo(f"Variants:      {target}\nContact sheet: {f'{folder}/{SHEET}'}")
     return report
+
+
+def _has_sheet(folder: Path | str) -> bool:
+    return Store(folder).exists(SHEET) if isinstance(folder, str) else (folder / SHEET).exists()

@@ -46,6 +46,16 @@ def thread_count() -> int:
     return CPU_COUNT
 
 
+def process_count() -> int:
+    """Return how many processes those threads are in."""
+    if "distributed" in sys.modules:
+        from distributed import default_client
+
+        with suppress(ValueError):
+            return len(default_client().nthreads()) or 1
+    return 1
+
+
 def follow(
     client: Client, graph: HighLevelGraph, blocks: Sequence[Key], report: str, bar: Progress, run_id: str
 ) -> Report:

@@ -1,4 +1,4 @@
-"""Which images a bag holds: asked of it before a write, which plans by key."""
+"""Which images a bag has: asked of its partitions, where they are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kaleidoscope.entries import Entry
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.sources import Entry
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Identify:
     storage_options: Mapping[str, Any]
 
     def __call__(self, partition: Iterable[Any]) -> list[tuple[Entry, Mapping[str, Any] | None]]:
-        return [self._of(item) for item in partition]
+        return [self._identified(item) for item in partition]
 
-    def _of(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
+    def _identified(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
         record = as_record(item, self.root, self.storage_options)
         source = record.source
-        labels = mark_of(record)
+        labels = _mark_of(record)
         if record.pixels is None and source is not None and record.error is None:
             entry = Entry(record.key, source.url, source.size, source.etag, labels)
             return entry, None if labels else dict(source.storage_options)
@@ -36,7 +36,7 @@ class Identify:
         return Entry(record.key, url, record.pixels.nbytes, mark, labels), None
 
 
-def mark_of(record: ImageRecord) -> str:
+def _mark_of(record: ImageRecord) -> str:
     """Return what tells a record's labels from others."""
     if record.targets is not None:
         return record.targets.digest()

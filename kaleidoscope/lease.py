@@ -1,8 +1,10 @@
 """The lease on a target: one writer at a time, and a dead one does not block the next.
 
 Each holder creates ``_kaleidoscope/lease-N``, N one above any there is; that several cannot create the same object
-decides who wins. A lease may be passed over when a task of its run has failed, or its holder is a process of this
-machine that no longer runs, or gave no sign of life for as long as it had said it might (two minutes).
+decides who wins. Where a store lets them replace one another's, the last one wins: each waits for as long as writing
+one may take after the look, and then sees whose it is. A lease may be passed over when a task of its run has failed, or
+its holder is a process of this machine that no longer runs, or gave no sign of life for as long as it had said it might
+(two minutes).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +35,15 @@ _log = logging.getLogger(__name__)
 #: Seconds without a sign of life after which a holder counts as dead, wherever it ran, where nobody sets others.
 EXPIRES_AFTER: float = DEFAULTS["lease-expires-after"]
 _RENEW_EVERY = 15.0
+#: Seconds from the look to the lease, on a store that knows no conditional puts: who needs more starts again.
+_SETTLES_IN = 1.0
+_LOOKS = 5
 #: Seconds after which a task looks whether its run was given up or taken over.
 CHECK_EVERY = 1.0
 State = Literal["new", "open", "failed"]
 _NAME = re.compile(r"lease-(\d+)\.json")
+#: Runs of this process that are over, and could not give their leases back: the store was out of reach.
+_kept: set[str] = set()
 
 
 def _boot_id() -> str:
@@ -60,6 +68,8 @@ class Owner:
         When the process started, since process ids are used again.
     expires_after : float
         Seconds that it may give no sign of life.
+    over : sequence of str
+        Earlier runs of the same process that are over, and could not give their leases back.
     """
 
     run_id: str
@@ -68,12 +78,13 @@ class Owner:
     pid: int
     born: float
     expires_after: float = EXPIRES_AFTER
+    over: Sequence[str] = ()
 
     @classmethod
     def here(cls, run_id: str) -> Owner:
         """Return this process as the owner of a run."""
         born, expires_after = psutil.Process().create_time(), settings.value("lease-expires-after")
-        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), born, expires_after)
+        return cls(run_id, socket.gethostname(), _boot_id(), os.getpid(), born, expires_after, sorted(_kept))
 
     def is_dead(self) -> bool:
         """Whether this is a process of the present machine that runs no more; False where that cannot be known."""
@@ -201,36 +212,75 @@ def take_lease(store: Store, owner: Owner) -> Lease:
     StoreError
         If another writer holds it, naming it and what to do.
     """
-    held = _held(store)
+    for _ in range(_LOOKS):
+        looked = time.monotonic()
+        held = _held(store)
+        for other, age in held.values():
+            if other.owner.run_id == owner.run_id:
+                return other
+            if _is_alive(other, age, owner):
+                raise _in_use(other, age)
+        lease = Lease(store, owner, max(held, default=0) + 1, inherited=bool(held))
+        if _wrote(lease, looked):
+            break
+    else:
+        raise StoreError(
+            f"{store.url} has no conditional puts, and its answers take too long to tell two writers apart without: "
+            "make sure that no other run writes there, and start this one again"
+        )
     for other, age in held.values():
-        if other.owner.run_id == owner.run_id:
-            return other
-        if _is_alive(other, age):
-            raise _in_use(other, age)
-    lease = Lease(store, owner, max(held, default=0) + 1, inherited=bool(held))
-    created = store.create(lease.name, _text(owner, "new"))
-    # Another one may have come between the look and the try, under this number or one that had become free again.
-    # Of two, the later one sees the earlier one here.
-    for other, age in _held(store).values():
-        if other.owner.run_id != owner.run_id and _is_alive(other, age):
-            if created:
-                lease.release()
-            raise _in_use(other, age)
-    if not created:
-        raise StoreError(f"another run has just been at {store.url}: start this one again")
-    for other, age in held.values():
-        tell(_log, logging.WARNING, _taken_over(other, age))
+        tell(_log, logging.WARNING, _taken_over(other, age, owner))
     store.delete(other.name for other, _ in held.values())
     return lease
 
 
-def _is_alive(lease: Lease, age: float) -> bool:
+def _wrote(lease: Lease, looked: float) -> bool:
+    """Write a lease; return whether that was in time, which is asked of stores without conditional puts only.
+
+    Parameters
+    ----------
+    lease : Lease
+        Of a number that was free.
+    looked : float
+        When the look began that said so, by `time.monotonic`.
+
+    Raises
+    ------
+    StoreError
+        If another writer was faster.
+    """
+    store, text = lease.store, _text(lease.owner, "new")
+    created = store.create(lease.name, text)
+    if created and store.replaces(lease.name, text):
+        # Whoever writes this lease after us has looked before we wrote it, and has done so when we wake up.
+        if time.monotonic() - looked > _SETTLES_IN:
+            lease.release()
+            return False
+        time.sleep(_SETTLES_IN)
+    # Another one may have come between the look and the try, under this number or one that had become free again.
+    # Of two, the later one sees the earlier one here.
+    now = _held(store)
+    for other, age in now.values():
+        if other.owner.run_id != lease.owner.run_id and _is_alive(other, age, lease.owner):
+            if created:
+                lease.release()
+            raise _in_use(other, age)
+    if not created or lease.number not in now:
+        raise StoreError(f"another run has just been at {store.url}: start this one again")
+    return True
+
+
+def _is_alive(lease: Lease, age: float, asks: Owner) -> bool:
+    if lease.owner.run_id in asks.over:
+        return False
     return lease.state != "failed" and age < lease.owner.expires_after and not lease.owner.is_dead()
 
 
-def _taken_over(lease: Lease, age: float) -> str:
+def _taken_over(lease: Lease, age: float, by: Owner) -> str:
     owner = lease.owner
-    if lease.state == "failed":
+    if owner.run_id in by.over:
+        why = "it had ended while the store was out of reach"
+    elif lease.state == "failed":
         why = "a task of it had failed"
     elif owner.is_dead():
         why = "that process is dead"
@@ -256,7 +306,9 @@ def _content(store: Store, name: str, data: bytes) -> dict[str, Any]:
 
 
 def give_up(store: Store, run_id: str) -> None:
-    """Let go of the lease of a run that ended early, if it has one."""
+    """Let go of the lease of a run that ended early, if it has one; this process passes it over from here on."""
+    _kept.add(run_id)
     for lease, _ in _held(store).values():
         if lease.owner.run_id == run_id:
             lease.release()
+    _kept.discard(run_id)

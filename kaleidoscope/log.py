@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from kaleidoscope.errors import KaleidoscopeError
-from kaleidoscope.storage import public
+from kaleidoscope.urls import public
 
 
 def tell(logger: logging.Logger, level: int, message: str, *, key: str = "", step: str = "") -> None:

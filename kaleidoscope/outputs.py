@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.codecs import Encoder
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
-from kaleidoscope.manifest import OK, Row, params_text
+from kaleidoscope.manifest import OK, Row, others_text, params_text
 from kaleidoscope.outcome import Outcome
-from kaleidoscope.read import pages_of
+from kaleidoscope.read import Read, pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
 from kaleidoscope.segments import Opened, opened
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
-from kaleidoscope.sources import Entry
-from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
+from kaleidoscope.urls import public
 from kaleidoscope.walk import as_failure
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Files:
         names = self.mask_names(str(row.output), masks)
         for mask, content in masks.items():
             self.writer.write(names[mask], content)
+        if masks:
+            row.others = others_text(masks)
 
     def finish(self) -> None:
         """Do nothing: all is written."""
@@ -113,6 +116,8 @@ class ImageOutputs:
         Takes what is made.
     go_on : callable
         Called before each output; raises if the run was given up.
+    read : callable
+        Returns the bytes at a URL.
     """
 
     job: Job
@@ -120,13 +125,14 @@ class ImageOutputs:
     backend: Cv2Backend
     sink: Sink
     go_on: Callable[[], None]
+    read: Read = read_file
     told: set[str | None] = field(default_factory=set, compare=False)
     #: What was written down last: variants that differ in colour share their targets.
     written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)
 
     def rows(self, wanted: Sequence[str] | None, record: ImageRecord) -> Iterator[Row]:
         """Yield a row for each wanted variant of a tree that is not cut, its output given to the sink."""
-        one = opened(self.job, record, wanted, self.backend)
+        one = opened(self.job, record, wanted, self.backend, read=self.read)
         about = self.about(one)
         for outcome in one.outcomes:
             yield self.row(cast("Outcome", outcome), about)

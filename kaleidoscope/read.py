@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS, decode, look
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.sources import entry_of
-from kaleidoscope.storage import read_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+#: Returns the bytes at a URL; `read_file`, or what has fetched them ahead.
+Read = Callable[[str, Mapping[str, Any]], bytes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,19 +52,24 @@ class Picture:
         return next((by for by in self.reductions if by <= most), 1)
 
 
-def _read(url: str, storage_options: Mapping[str, Any], key: str) -> bytes:
+def _read(source: Source, key: str, read: Read) -> bytes:
     try:
-        return read_url(url, storage_options)
+        return read(source.url, source.storage_options)
     except StoreError as error:
         raise StoreError(error.message, key=key, step="read") from error
 
 
 def load(
-    record: ImageRecord, counts: Counter[str] | None = None, *, max_pixels: int | None = MAX_PIXELS
+    record: ImageRecord,
+    counts: Counter[str] | None = None,
+    *,
+    max_pixels: int | None = MAX_PIXELS,
+    read: Read = read_file,
 ) -> tuple[ImageRecord, Picture]:
     """Return the record with its targets, and the picture that they fit.
 
     One that has failed before is not read anew: that would take the image as it was for what was to be made of it.
+    `read` returns the bytes at a URL.
 
     Raises
     ------
@@ -71,7 +80,7 @@ def load(
         raise record.error
     counts = Counter() if counts is None else counts
     if record.pixels is None:
-        record, picture = _opened(record, counts, max_pixels)
+        record, picture = _opened(record, counts, max_pixels, read)
     else:
         picture = Picture.of(pixels_of(record))
     return _labelled(record, picture.frame), picture
@@ -96,12 +105,14 @@ def _labelled(record: ImageRecord, frame: Frame) -> ImageRecord:
     return replace(record, targets=targets, labels=None)
 
 
-def _opened(record: ImageRecord, counts: Counter[str], max_pixels: int | None) -> tuple[ImageRecord, Picture]:
+def _opened(
+    record: ImageRecord, counts: Counter[str], max_pixels: int | None, read: Read
+) -> tuple[ImageRecord, Picture]:
     """Read what a record is to be made of; what can be decoded smaller is decoded when somebody says how small."""
     source, key = record.source, record.key
     if source is None:
         raise OpError("this record has neither pixels nor a source", key=key, step="read")
-    data = _read(source.url, source.storage_options, key)
+    data = _read(source, key, read)
     seen = look(data, key=key, max_pixels=max_pixels)
     if seen is None:
         pixels, metadata = decode(data, key=key, max_pixels=max_pixels)

@@ -9,21 +9,22 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.backends.cv2 import Cv2Backend
-from kaleidoscope.blocks import OpenRun, PackedBlocks, commit, committed, record_of, sink_for, task_of
+from kaleidoscope.block_work import BlockWork, PackedBlocks
+from kaleidoscope.blocks import OpenRun, commit_behind, committed, record_of, sink_for, task_of
 from kaleidoscope.manifest import Row
 from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.outputs import ImageOutputs, Sink
 from kaleidoscope.plan import Plan
-from kaleidoscope.read import as_record
+from kaleidoscope.read import Read, as_record
+from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.resources import one_thread_per_task, require
-from kaleidoscope.run import BlockWork
 from kaleidoscope.segments import Opened, Passed, gone_on, kept, opened
 from kaleidoscope.totals import Totals
 from kaleidoscope.write_behind import WriteBehind
 
 if TYPE_CHECKING:
+    from kaleidoscope.entries import Entry
     from kaleidoscope.record import ImageRecord
-    from kaleidoscope.sources import Entry
     from kaleidoscope.storage import Buffer
 
 #: An output as it waits for its shard: its row, its bytes and its masks; without bytes where it has been written.
@@ -127,11 +128,17 @@ def run_leg(run: OpenRun, packed: PackedBlocks, leg: Leg, received: Sequence[Any
     """
     with task_of(run):
         require(leg.resources, leg.who)
-        (block,) = packed.blocks()
+        (block,) = packed.blocks(run.job)
         if leg.place == 0 and committed(run, block) is not None:
             return LegDone([], {}, [])
-        with one_thread_per_task(), WriteBehind(run.store, run.writes_at_once) as writer:
-            return _Runner(run, block, leg, writer).done(_images(packed, block, leg, received))
+        images = list(_images(packed, block, leg, received))
+        ahead = images_ahead(record for record, _ in images) if leg.place == 0 else ()
+        with (
+            one_thread_per_task(),
+            ReadAhead(ahead, run.flow.reads) as reader,
+            WriteBehind(run.store, run.flow.writes) as writer,
+        ):
+            return _Runner(run, block, leg, writer, reader.read).done(images)
 
 
 def outputs_of(done: LegDone) -> tuple[list[Kept], Mapping[str, int]]:
@@ -151,7 +158,7 @@ def nothing_of(done: LegDone) -> None:
 def commit_block(run: OpenRun, packed: PackedBlocks, done: Sequence[tuple[list[Kept], Mapping[str, int]]]) -> Totals:
     """Write the shards of a block, where there are some, and commit it; see `kaleidoscope.blocks.write_blocks`."""
     with task_of(run):
-        (block,) = packed.blocks()
+        (block,) = packed.blocks(run.job)
         totals = committed(run, block)
         if totals is not None:
             return totals
@@ -159,16 +166,16 @@ def commit_block(run: OpenRun, packed: PackedBlocks, done: Sequence[tuple[list[K
         order = {variant: number for number, variant in enumerate(run.job.plan.tree.variants)}
         outputs = [output for outputs, _ in done for output in outputs]
         outputs.sort(key=lambda output: (place[output[0].key], order[output[0].variant]))
-        with WriteBehind(run.store, 1) as writer:
+        counts: Counter[str] = Counter()
+        for _, its_counts in done:
+            counts.update(its_counts)
+        with WriteBehind(run.store, run.flow.writes) as writer:
             sink = sink_for(run.job, block.part, writer)
             for row, data, masks in outputs:
                 if data is not None:
                     sink.put(row, data, masks)
             sink.finish()
-        counts: Counter[str] = Counter()
-        for _, its_counts in done:
-            counts.update(its_counts)
-        return commit(run, block, [row for row, _, _ in outputs], dict(counts))
+            return commit_behind(run, block, [row for row, _, _ in outputs], counts, writer)
 
 
 def _images(
@@ -188,8 +195,9 @@ def _images(
 class _Runner:
     """Runs a leg."""
 
-    def __init__(self, run: OpenRun, block: BlockWork, leg: Leg, writer: WriteBehind) -> None:
+    def __init__(self, run: OpenRun, block: BlockWork, leg: Leg, writer: WriteBehind, read: Read) -> None:
         self._run = run
+        self._read = read
         self._block = block
         self._leg = leg
         self._backend = Cv2Backend()
@@ -209,7 +217,7 @@ class _Runner:
     ) -> Passed:
         leg, job = self._leg, self._run.job
         if leg.place == 0:
-            one = opened(job, record, wanted, self._backend)
+            one = opened(job, record, wanted, self._backend, read=self._read)
         else:
             handovers = [handover for passed in before for handover in passed.handovers]
             place = leg.place

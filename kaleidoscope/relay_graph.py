@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from dask._task_spec import List, Task, TaskRef
 
-from kaleidoscope.blocks import PackedBlocks
+from kaleidoscope.block_work import BlockWork, PackedBlocks
 from kaleidoscope.relay import Leg, commit_block, legs_of, nothing_of, outputs_of, passed_of, run_leg
 
 if TYPE_CHECKING:
     from dask.typing import Key
 
     from kaleidoscope.plan import Plan
-    from kaleidoscope.run import BlockWork
-    from kaleidoscope.sources import Entry
 
 #: Tasks by priority and resources, which become annotations.
 Layers = dict[tuple[int, tuple[tuple[str, float], ...]], dict["Key", Task]]
@@ -40,7 +38,7 @@ class Relay:
     carried : callable
         From an image's key to that of the task that has its pixels, if there is one.
     weigh : callable
-        From an image to the bytes of its pixels, as far as that can be guessed.
+        From an image's key to the bytes of its pixels, as far as that can be guessed.
     most : int
         Bytes that pass from one task to the next, at most; but for one image.
     in_flight : int
@@ -53,7 +51,7 @@ class Relay:
     opened: str
     pack: Callable[[Sequence[BlockWork]], PackedBlocks]
     carried: Callable[[str], Key | None]
-    weigh: Callable[[Entry], int]
+    weigh: Callable[[str], int]
     most: int
     in_flight: int
     layers: Layers = field(default_factory=dict, init=False)
@@ -102,7 +100,7 @@ class Relay:
         group: list[Any] = []
         total = 0
         for entry, wanted in block.entries:
-            weight = self.weigh(entry) * widest
+            weight = self.weigh(entry.key) * widest
             if group and total + weight > self.most:
                 yield replace(block, entries=tuple(group))
                 group, total = [], 0
@@ -114,6 +112,29 @@ class Relay:
     def _put(self, task: Task, priority: int, resources: Mapping[str, float] | None = None) -> None:
         """Add a task. What is further on comes first, lest images of all blocks are read before one is written."""
         self.layers.setdefault((priority, tuple(sorted((resources or {}).items()))), {})[task.key] = task
+
+
+def annotated(said: Mapping[str, Any], level: int, resources: Mapping[str, float]) -> dict[str, Any] | None:
+    """Return what the caller said of a whole write, and what some of its tasks need beside: more comes first.
+
+    Examples
+    --------
+    >>> annotated({"retries": 2, "priority": 5}, 1, {"GPU": 1})
+    {'retries': 2, 'priority': 6, 'resources': {'GPU': 1}}
+    """
+    annotations = dict(said)
+    if level:
+        annotations["priority"] = _raised(said.get("priority", 0), level)
+    if resources:
+        annotations["resources"] = {**(said.get("resources") or {}), **resources}
+    return annotations or None
+
+
+def _raised(priority: Any, level: int) -> Any:
+    """Return a priority, a number or a function of the key, raised by a level."""
+    if callable(priority):
+        return lambda key: priority(key) + level
+    return priority + level
 
 
 def in_flight(threads: int) -> int:

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaleidoscope import settings
+from kaleidoscope.archives import archives_in, is_archive
 from kaleidoscope.backends.cv2 import Cv2Backend
-from kaleidoscope.errors import OpError, RecipeError
+from kaleidoscope.entries import Entry
+from kaleidoscope.errors import OpError, RecipeError, StoreError
 from kaleidoscope.job import environment
 from kaleidoscope.ops.combine import Sequential
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import load
 from kaleidoscope.recipe import from_spec
 from kaleidoscope.record import ImageRecord, Source
-from kaleidoscope.sources import entry_of
+from kaleidoscope.sources import entry_of, list_images
 from kaleidoscope.storage import filesystem
 from kaleidoscope.tree import grow
+from kaleidoscope.urls import public
 from kaleidoscope.walk import walk
 
 if TYPE_CHECKING:
@@ -37,9 +40,9 @@ def replay(row: Mapping[str, Any], source: Any = None, *, allow_functions: bool 
     row : mapping
         A row of the manifest: a `pandas.Series` or a dict with ``key``, ``variant``, ``params`` and the rest.
     source : optional
-        Where the input lies now: its own URL, the folder or bucket it is in, an `ImageRecord`, or its pixels. By
-        default where it lay when the output was made. Pixels are the whole image: where the output was made of a JPEG
-        decoded at 1/2 or less, they give what differs from it by up to 2 levels on average.
+        Where the input lies now: its own URL, the folder, bucket or archive it is in, an `ImageRecord`, or its pixels.
+        By default where it lay when the output was made. Pixels are the whole image: where the output was made of a
+        JPEG decoded at 1/2 or less, they give what differs from it by up to 2 levels on average.
     allow_functions : bool
         Whether a row may name functions, as ``Apply`` does: they are imported.
 
@@ -93,18 +96,33 @@ def _input(row: Mapping[str, Any], key: str, source: Any) -> ImageRecord:
         case None:
             if not isinstance(row["source"], str) or not row["source"]:
                 raise RecipeError("this image had no URL of its own: pass source=, its pixels", key=key)
-            return _record_at(key, row["source"])
+            entry = entry_of(row["source"], None, {})
         case str() | os.PathLike():
-            url = os.fspath(source)
-            fs, path = filesystem(url)
-            return _record_at(key, f"{url.rstrip('/')}/{key}" if fs.isdir(path) else url)
+            entry = _image_at(os.fspath(source), key)
         case other:
             raise RecipeError(f"source: expected a URL, an ImageRecord or pixels, got {type(other).__name__}")
-
-
-def _record_at(key: str, url: str) -> ImageRecord:
-    entry = entry_of(url, None, {})
     return ImageRecord(key, source=Source(entry.url, entry.size, entry.etag))
+
+
+def _image_at(url: str, key: str) -> Entry:
+    """Return the entry of the image with a key in a folder or in archives; of another URL, that of itself.
+
+    In an archive it may also be called as the end of the key says: the archive's name is no part of a member's.
+
+    Raises
+    ------
+    StoreError
+        If no archive there has it.
+    """
+    fs, path = filesystem(url)
+    folder = fs.isdir(path)
+    own = f"{url.rstrip('/')}/{key}" if folder else url
+    if not is_archive(url) and not (folder and not fs.exists(f"{path}/{key}") and archives_in(fs, path)):
+        return entry_of(own, None, {})
+    found = [entry for entry in list_images(url).entries if f"/{key}".endswith(f"/{entry.key}")]
+    if not found:
+        raise StoreError(f"there is no image {key!r} in {public(url)}")
+    return max(found, key=lambda entry: len(entry.key))
 
 
 def _warn_of_changes(row: Mapping[str, Any], record: ImageRecord) -> None:

@@ -1,26 +1,40 @@
-"""What a run came to."""
+"""What a run came to, or all the runs of a target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import dask
+from dask.delayed import delayed
 from dask.utils import format_bytes
 
 from kaleidoscope.display import html_table
-from kaleidoscope.manifest import FAILED
-from kaleidoscope.tables import read_manifest
+from kaleidoscope.manifest import FAILED, OK, PartName
+from kaleidoscope.sources import RECORD_FOLDER, Url
+from kaleidoscope.storage import Store
+from kaleidoscope.tables import part_groups, read_manifest, read_parts
+from kaleidoscope.totals import Totals, sum_totals
+from kaleidoscope.verify import Verification, verify
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
     import pandas as pd
 
+#: Seconds between two signs of work in a target after which it counts as having rested in between.
+_PAUSE = 600.0
+#: Keys that are named as examples of a kind of failure.
+_EXAMPLES = 3
+#: Kinds of failure that a text tells of.
+_KINDS_TOLD = 20
+
 
 @dataclass(frozen=True)
 class Report:
-    """What a run of `AugmentedBag.write` came to.
+    """What a run of `AugmentedBag.write` came to; `Report.read` has what all runs of a target came to.
 
     Parameters
     ----------
@@ -53,6 +67,38 @@ class Report:
     counts: Mapping[str, int] = field(repr=False)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def read(cls, url: Url, *, storage_options: Mapping[str, Any] | None = None) -> Report:
+        """Read from its manifest what there is in a target, whatever runs have made it.
+
+        Parameters
+        ----------
+        url : str or path
+            The target of a `write`.
+        storage_options : mapping, optional
+            What fsspec needs to open it.
+
+        Returns
+        -------
+        Report
+            ``outputs`` are those that are there by the manifest, ``skipped`` is 0, and ``counts`` is empty. ``seconds``
+            go from when the record was written to when the last block was committed, without the times in which
+            nothing was for ten minutes; 0 where the store does not say when.
+
+        Raises
+        ------
+        StoreError
+            If nothing was written there, or it cannot be read.
+        """
+        store = Store(str(url), storage_options)
+        groups = part_groups(store)
+        tasks = [delayed(partial(_total, store), pure=False)(group) for group in groups]
+        keys, totals = zip(*dask.compute(*tasks), strict=True)
+        total = sum_totals(totals)
+        seconds = at_work((one.written for one in store.look(RECORD_FOLDER)), _PAUSE)
+        options = store.storage_options
+        return cls(store.url, sum(keys), total.outputs, 0, total.failed, total.bytes, seconds, {}, options)
+
     @property
     def manifest(self) -> dd.DataFrame:
         """The whole manifest of the target as a Dask DataFrame, one row per output."""
@@ -66,6 +112,41 @@ class Report:
         grouped = failed.groupby(["key", "step", "error"], sort=True, dropna=False)["variant"].count()
         errors: pd.DataFrame = grouped.rename("variants").reset_index()
         return errors
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """What failed in the target by kind, most variants first, as a pandas DataFrame.
+
+        Its columns are ``step``, ``kind`` (the class of the error), ``error``, ``inputs`` and ``variants`` (how many),
+        and ``keys``: some of those inputs.
+        """
+        by_kind = self.errors.groupby(["step", "error"], dropna=False)
+        found = by_kind.agg(
+            inputs=("key", "nunique"), variants=("variants", "sum"), keys=("key", lambda keys: [*keys[:_EXAMPLES]])
+        ).reset_index()
+        found.insert(1, "kind", found["error"].str.partition(":")[0])
+        return found.sort_values(["variants", "step", "error"], ascending=[False, True, True], ignore_index=True)
+
+    def verify(self, *, checksums: bool = False) -> Verification:
+        """Compare what lies in the target with its manifest, by one listing.
+
+        Parameters
+        ----------
+        checksums : bool
+            Read every object, on the active client's workers or else in this process, and compare its CRC-32.
+
+        Returns
+        -------
+        Verification
+            ``.ok``; ``.counts`` of objects that are missing, of another size or checksum, or extra; ``.problems``, all
+            of them as a pandas DataFrame; ``.repair()`` has the next run make again what is missing or wrong.
+
+        Raises
+        ------
+        StoreError
+            If the target cannot be read.
+        """
+        return verify(Store(self.url, self.storage_options), checksums=checksums)
 
     def _lines(self) -> list[tuple[str, str]]:
         rate = f" ({self.outputs / self.seconds:,.0f} a second)" if self.outputs and self.seconds else ""
@@ -92,3 +173,71 @@ class Report:
     def _repr_html_(self) -> str:
         """Show as a table in a notebook."""
         return html_table(self._lines(), "Kaleidoscope run")
+
+
+def _total(store: Store, parts: Sequence[PartName]) -> tuple[int, Totals]:
+    """Return how many inputs the rows of some parts tell of, and what they came to: a task."""
+    rows = read_parts(parts, store, ["key", "variant", "status", "bytes"])
+    done, failed = rows[rows["status"] == OK], rows[rows["status"] == FAILED]
+    total = Totals(len(done), int(done["bytes"].sum()), failed["key"].nunique(), len(failed))
+    return rows["key"].nunique(), total
+
+
+def at_work(times: Iterable[float | None], pause: float) -> float:
+    """Return the seconds between signs of work, without those in which there was none for longer than a pause.
+
+    Examples
+    --------
+    >>> at_work([30.0, 10.0, 25.0, 2000.0, 2010.0], 600)
+    30.0
+    """
+    known = sorted(time for time in times if time is not None)
+    return sum(after - before for before, after in pairwise(known) if after - before <= pause)
+
+
+def as_text(report: Report, verified: Verification | None = None, again: int | None = None) -> str:
+    """Lay out for people what there is in a target, the most frequent failures, and whether it is all there.
+
+    Parameters
+    ----------
+    report : Report
+    verified : Verification, optional
+        Of it.
+    again : int, optional
+        Outputs that the next run will make again.
+    """
+    lines = [f"{name:>8}  {value}" for name, value in report._lines() if name != "skipped"]  # noqa: SLF001 - next door
+    kinds = report.failures.to_dict("records") if report.failed else []
+    for kind in kinds[:_KINDS_TOLD]:
+        more = f", and {kind['inputs'] - _EXAMPLES:,} more" if kind["inputs"] > _EXAMPLES else ""
+        keys = ", ".join(key if key.isprintable() else repr(key) for key in kind["keys"])
+        lines.append(f"{kind['variants']:>8,} x {kind['step']}: {kind['error']} ({keys}{more})")
+    if len(kinds) > _KINDS_TOLD:
+        variants = sum(kind["variants"] for kind in kinds[_KINDS_TOLD:])
+        lines.append(f"{variants:>8,} x {len(kinds) - _KINDS_TOLD:,} other kinds of failure")
+    if verified is not None:
+        lines += ["", str(verified)]
+    if again is not None:
+        lines.append(f"{again:,} outputs will be made again: repeat the run" if again else "There is nothing to repair")
+    return "\n".join(lines)
+
+
+def as_json(report: Report, verified: Verification | None = None, again: int | None = None) -> dict[str, Any]:
+    """Return the same as JSON values, with all there is: see `as_text`."""
+    found: dict[str, Any] = {
+        name: getattr(report, name) for name in ("url", "inputs", "outputs", "failed", "bytes", "seconds")
+    }
+    found["errors"] = report.failures.to_dict("records") if report.failed else []
+    if verified is not None:
+        problems = [problem._asdict() for problem in verified.found]
+        found["verified"] = {
+            "ok": verified.ok,
+            "objects": verified.objects,
+            "checksums": verified.checksums,
+            "at_work": verified.at_work,
+            **verified.counts,
+            "problems": problems,
+        }
+    if again is not None:
+        found["made_again"] = again
+    return found

@@ -7,56 +7,32 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from kaleidoscope.errors import RecipeError
-from kaleidoscope.job import Job, digest, environment, leaves_digest
-from kaleidoscope.layouts import ShardName
-from kaleidoscope.manifest import ANEW, OK, SOME, PartName, files_of, from_parquet, oldest_first, to_parquet
+import numpy as np
+
+from kaleidoscope.block_work import BlockWork, NewBlocks, inputs_digest
+from kaleidoscope.entries import Entries, Entry
+from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.job import Job, environment, leaves_digest
+from kaleidoscope.manifest import ANEW, OK, SOME, PartName, files_of, from_parquet, oldest_first
 from kaleidoscope.sinks import masked, output_name
-from kaleidoscope.sources import RECORD_FOLDER, Entry
+from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
 from kaleidoscope.target import (
     FORMAT_VERSION,
-    INPUT_COLUMNS,
     PARTS,
     RUN_RECORD,
     RecordedInput,
+    ShardsThere,
     TargetState,
     read_state,
-    shards_in,
 )
 
 #: What rows say of a block: of each output its status, the objects it lies in, and the serial of its part.
 _Rows = Mapping[tuple[str, str], tuple[str, list[str], int]]
-
-
-@dataclass(frozen=True, slots=True)
-class BlockWork:
-    """What is left to do of one block, and the manifest part that will say it is done.
-
-    Parameters
-    ----------
-    part : PartName
-        Without ``failures``, which only doing it tells.
-    entries : tuple of (Entry, tuple of str or None)
-        The images, each with the variants wanted of it (None: all).
-    retry_only : bool
-        Every output of it has failed before, on the same input: if it fails again, nothing is committed.
-    outdated : collection of str
-        What lies there of earlier versions of these images, or of the block where it is written anew: what is not
-        written again is deleted.
-    """
-
-    part: PartName
-    entries: tuple[tuple[Entry, tuple[str, ...] | None], ...]
-    retry_only: bool = False
-    outdated: Collection[str] = ()
-
-    def outputs(self, variants: int) -> int:
-        """Return how many outputs it asks for, where a recipe has that many variants."""
-        return sum(variants if wanted is None else len(wanted) for _, wanted in self.entries)
 
 
 @dataclass(frozen=True)
@@ -69,10 +45,18 @@ class Work:
         Of the target it was planned for.
     files : dict of str to bytes
         What the run's record becomes, by name, in the order of writing; empty if nothing changes.
+    inputs : str
+        The name of a file to be written before those, with the inputs that are new or have changed; empty if none.
+    changed : list of RecordedInput
+        Those that have changed.
     blocks : list of BlockWork
-        What is left to do.
+        What is left to do of those that the target knows.
+    new : NewBlocks
+        Those that it does not.
+    asked : int
+        Images that outputs are wanted of.
     there : int
-        Outputs of this dataset and recipe that are there already.
+        Outputs of them and of this recipe that are there already.
     overwrite : bool
         What the manifest lists is to be deleted first.
     litter : sequence of str
@@ -81,13 +65,17 @@ class Work:
 
     fingerprint: str
     files: Mapping[str, bytes] = field(repr=False)
+    inputs: str
+    changed: Sequence[RecordedInput] = field(repr=False)
     blocks: Sequence[BlockWork] = field(repr=False)
+    new: NewBlocks = field(repr=False)
+    asked: int = 0
     there: int = 0
     overwrite: bool = False
     litter: Sequence[str] = ()
 
 
-def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bool = False) -> Work:
+def plan_work(store: Store, job: Job, entries: Entries, *, overwrite: bool = False, only_failed: bool = False) -> Work:
     """Compare what is asked for with what the target holds.
 
     Parameters
@@ -96,34 +84,75 @@ def plan_work(store: Store, job: Job, entries: Iterable[Entry], *, overwrite: bo
         The target.
     job : Job
         What is to be made.
-    entries : iterable of Entry
+    entries : Entries
         Of which images.
     overwrite : bool
         Plan as if the target were empty.
+    only_failed : bool
+        Plan only for images of which something has failed, and of those only the variants that were tried.
 
     Raises
     ------
     RecipeError
         If the target holds outputs of another recipe, with the difference.
+    StoreError
+        If only what has failed is to be tried again, and nothing was tried yet.
     """
     state = read_state(store, overwrite=overwrite)
     overwrite = overwrite or state.half_deleted
+    if only_failed and state.record is None:
+        raise StoreError(f"nothing can have failed in {store.url}: no run was there. Write without only_failed=True")
     _check_extends(store, state, job)
-    wanted = {entry.key: entry for entry in entries}
-    if any(one.labels for one in state.inputs.values()) and not any(entry.labels for entry in wanted.values()):
+    if any(one.labels for one in state.inputs.values()) and not entries.are_labelled:
         raise RecipeError(
             f"{store.url} holds outputs with labels, and these images have none: give the labels again, or pass "
             "overwrite=True to start anew without"
         )
-    inputs, changed = _assign_blocks(state, wanted, job.block_images)
-    shards = _Shards.of(store, state, job)
-    blocks, leaf_sets = _blocks_left(store, state, job, wanted, inputs, shards)
+    known = np.array([key in state.inputs for key in entries.keys.tolist()] if state.inputs else [], bool)
+    wanted = {entry.key: entry for entry in entries.taken(known)} if len(known) else {}
+    asked = _that_failed(store, state, wanted) if only_failed else _Asked(wanted, wanted, len(wanted) * job.per_image)
+    inputs, changed = _compare(state, asked.images)
+    shards = ShardsThere.of(store, state, sharded=job.layout.sharded)
+    blocks, leaf_sets = _blocks_left(store, state, job, asked, inputs, shards)
     if state.labelled and blocks and not job.layout.sharded:
         blocks = _with_masks_there(store, job, blocks)
-    # A block that is written anew may hold more of an image than is asked for now.
-    asked = sum(min(len(w or job.plan.tree), job.per_image) for block in blocks for _, w in block.entries)
-    files = _record_files(state, job, changed, leaf_sets)
-    return Work(state.fingerprint, files, blocks, len(wanted) * job.per_image - asked, overwrite, shards.litter)
+    others = entries.taken(~known) if len(known) else entries
+    new = _new_blocks(state, job, others[:0] if only_failed else others)
+    if len(new):
+        leaf_sets[leaves_digest(job.leaf_ids, job.leaf_ids)] = dict(job.leaf_ids)
+    # A block that is written anew may hold more of an image, and more images, than are asked for now.
+    left = [w for block in blocks for entry, w in block.entries if entry.key in asked.images]
+    there = asked.outputs - sum(min(len(w or job.plan.tree), job.per_image) for w in left)
+    names = list(state.record["inputs"]) if state.record else []
+    inputs_name = f"inputs-{len(names):05d}.parquet" if changed or len(new) else ""
+    names += [inputs_name] if inputs_name else []
+    files = _record_files(state, None if only_failed else job.spec(), names, leaf_sets)
+    path = inputs_name and f"{RECORD_FOLDER}/{inputs_name}"
+    images = len(asked.images) + len(new.entries)
+    return Work(state.fingerprint, files, path, changed, blocks, new, images, there, overwrite, shards.litter)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a run is asked for: some of all images, so many outputs, and whether only such as were tried before."""
+
+    images: Mapping[str, Entry]
+    among: Mapping[str, Entry]
+    outputs: int
+    only_tried: bool = False
+
+
+def _that_failed(store: Store, state: TargetState, wanted: Mapping[str, Entry]) -> _Asked:
+    """Ask for the images of which something has failed."""
+    failed: dict[str, Entry] = {}
+    tried = 0
+    for parts in state.parts.values():
+        if any(part.failures for part in parts):
+            rows = _read_rows(store, parts)
+            keys = {key for (key, _), (status, _, _) in rows.items() if status != OK and key in wanted}
+            failed |= {key: wanted[key] for key in keys}
+            tried += sum(key in keys for key, _ in rows)
+    return _Asked(failed, wanted, tried, only_tried=True)
 
 
 def _check_extends(store: Store, state: TargetState, job: Job) -> None:
@@ -154,25 +183,25 @@ def _another_recipe(store: Store, difference: str) -> RecipeError:
     )
 
 
-def _assign_blocks(
-    state: TargetState, wanted: Mapping[str, Entry], block_images: int
-) -> tuple[dict[str, RecordedInput], list[RecordedInput]]:
-    """Return all inputs with their blocks, and those that are new or have changed."""
+def _compare(
+    state: TargetState, wanted: Mapping[str, Entry]
+) -> tuple[Mapping[str, RecordedInput], list[RecordedInput]]:
+    """Return the known inputs as they are now, and those of them that have changed."""
     inputs = dict(state.inputs)
     changed = []
     for key, entry in wanted.items():
-        before = inputs.get(key)
-        if before is not None and before.differs(entry):
+        before = inputs[key]
+        if before.differs(entry):
             since = _next_serial(state.parts.get(before.block, []))
             inputs[key] = RecordedInput(before.block, key, entry.size, entry.etag, entry.labels, since)
             changed.append(inputs[key])
-    first = 1 + max((one.block for one in state.inputs.values()), default=-1)
-    new = [entry for key, entry in wanted.items() if key not in state.inputs]
-    for place, entry in enumerate(new):
-        block = first + place // block_images
-        inputs[entry.key] = RecordedInput(block, entry.key, entry.size, entry.etag, entry.labels)
-        changed.append(inputs[entry.key])
     return inputs, changed
+
+
+def _new_blocks(state: TargetState, job: Job, entries: Entries) -> NewBlocks:
+    first = 1 + max((one.block for one in state.inputs.values()), default=-1)
+    leaves = leaves_digest(job.leaf_ids, job.leaf_ids) if job.picks is None else SOME
+    return NewBlocks(entries, first, job.block_images, leaves)
 
 
 def _next_serial(parts: Sequence[PartName]) -> int:
@@ -183,9 +212,9 @@ def _blocks_left(
     store: Store,
     state: TargetState,
     job: Job,
-    wanted: Mapping[str, Entry],
+    asked: _Asked,
     inputs: Mapping[str, RecordedInput],
-    shards: _Shards,
+    shards: ShardsThere,
 ) -> tuple[list[BlockWork], dict[str, dict[str, str]]]:
     """Return what is left of each block, and the sets of variants that the parts will name."""
     by_block: dict[int, list[RecordedInput]] = defaultdict(list)
@@ -195,10 +224,10 @@ def _blocks_left(
     variants = job.plan.tree.variants
     left, new_sets = [], {}
     for block, members in sorted(by_block.items()):
-        listed = [wanted[one.key] for one in members if one.key in wanted]
+        listed = [asked.images[one.key] for one in members if one.key in asked.images]
         if not listed:
             continue
-        mark = digest([[one.key, one.size, one.etag, one.labels, one.since] for one in members], size=4)
+        mark = inputs_digest((one.key, one.size, one.etag, one.labels, one.since) for one in members)
         parts = state.parts.get(block, [])
         regular = [p for p in parts if p.inputs == mark and p.leaves in known_sets and not p.failures]
         serial = _next_serial(parts)
@@ -209,18 +238,20 @@ def _blocks_left(
         if not missing and not by_row:
             continue
         leaves = leaves_digest(job.leaf_ids, missing)
-        if missing:
+        if missing and not asked.only_tried:
             new_sets[leaves] = {variant: job.leaf_ids[variant] for variant in missing}
         if by_row or job.picks is not None or len(listed) < len(members):
             rows = _read_rows(store, parts)
-            shards.check(block, rows)
-            work = _by_row(rows, PartName(block, serial, mark, SOME), listed, inputs, job)
+            shards.check(block, {name for _, files, _ in rows.values() for name in files})
+            known = rows.keys() if asked.only_tried else None
+            work = _by_row(rows, PartName(block, serial, mark, SOME), listed, inputs, job, known)
             if job.layout.sharded and _some_outdated(rows, work, inputs):
-                work = _anew(rows, work.part, listed, job, shards)
+                beside = [asked.among[one.key] for one in members if one.key in asked.among]
+                work = _anew(rows, work.part, beside, job, shards, known)
             left += [work] if work.entries else []
             continue
-        asked = None if len(missing) == len(variants) else missing
-        left.append(BlockWork(PartName(block, serial, mark, leaves), tuple((e, asked) for e in listed)))
+        variants_left = None if len(missing) == len(variants) else missing
+        left.append(BlockWork(PartName(block, serial, mark, leaves), tuple((e, variants_left) for e in listed)))
     return left, new_sets
 
 
@@ -235,14 +266,21 @@ def _read_rows(store: Store, parts: Sequence[PartName]) -> _Rows:
 
 
 def _by_row(
-    rows: _Rows, new: PartName, listed: Sequence[Entry], inputs: Mapping[str, RecordedInput], job: Job
+    rows: _Rows,
+    new: PartName,
+    listed: Sequence[Entry],
+    inputs: Mapping[str, RecordedInput],
+    job: Job,
+    known: Collection[tuple[str, str]] | None,
 ) -> BlockWork:
-    """See from a block's rows what is left of it: an input has changed or gone, or something failed."""
+    """See from a block's rows what is left of it, or of the `known` outputs: an input has changed, something failed."""
     entries, retry_only = [], True
     outdated: list[str] = []
     for entry in listed:
         asked = []
         for variant in job.wanted(entry.key) or job.plan.tree.variants:
+            if known is not None and (entry.key, variant) not in known:
+                continue
             status, files, serial = rows.get((entry.key, variant), ("", [], -1))
             stale = serial < inputs[entry.key].since
             if stale or status != OK:
@@ -254,33 +292,6 @@ def _by_row(
     return BlockWork(new, tuple(entries), retry_only, tuple(outdated))
 
 
-@dataclass(frozen=True)
-class _Shards:
-    """The shards that lie in a target, by block, and those of them that no row tells of."""
-
-    by_block: Mapping[int, Sequence[ShardName]]
-    litter: list[str]
-
-    @classmethod
-    def of(cls, store: Store, state: TargetState, job: Job) -> _Shards:
-        """List them; those of a run that was stopped before it committed are litter by their names."""
-        by_block: dict[int, list[ShardName]] = defaultdict(list)
-        litter = []
-        if job.layout.sharded and state.record is not None:
-            counting = {(part.block, part.serial) for parts in state.parts.values() for part in parts}
-            for shard in shards_in(store):
-                if (shard.block, shard.serial) in counting:
-                    by_block[shard.block].append(shard)
-                else:
-                    litter.append(str(shard))
-        return cls(by_block, litter)
-
-    def check(self, block: int, rows: _Rows) -> None:
-        """Tell what no row of a block tells of: another attempt at it, in which other images failed, has left it."""
-        known = {name for _, files, _ in rows.values() for name in files}
-        self.litter.extend(name for shard in self.by_block.get(block, ()) if (name := str(shard)) not in known)
-
-
 def _some_outdated(rows: _Rows, work: BlockWork, inputs: Mapping[str, RecordedInput]) -> bool:
     """Whether a shard holds outputs of an image as it was before it changed, and the image is to be made anew."""
     keys = {entry.key for entry, _ in work.entries}
@@ -289,7 +300,14 @@ def _some_outdated(rows: _Rows, work: BlockWork, inputs: Mapping[str, RecordedIn
     )
 
 
-def _anew(rows: _Rows, new: PartName, listed: Sequence[Entry], job: Job, shards: _Shards) -> BlockWork:
+def _anew(
+    rows: _Rows,
+    new: PartName,
+    listed: Sequence[Entry],
+    job: Job,
+    shards: ShardsThere,
+    known: Collection[tuple[str, str]] | None,
+) -> BlockWork:
     """Ask for a block as a whole, which takes the place of all its shards: whoever reads those reads no manifest.
 
     Beside what is asked for now it has what it had before of the images that are still there.
@@ -300,10 +318,11 @@ def _anew(rows: _Rows, new: PartName, listed: Sequence[Entry], job: Job, shards:
             there[key].add(variant)
     entries = []
     for entry in listed:
-        wanted = job.wanted(entry.key)
-        both = there[entry.key].union(wanted or ())
-        asked = None if wanted is None else tuple(v for v in job.plan.tree.variants if v in both)
-        entries.append((entry, asked))
+        wanted, variants = job.wanted(entry.key), job.plan.tree.variants
+        both = there[entry.key].union(wanted or variants)
+        asked = tuple(v for v in variants if v in both and (known is None or (entry.key, v) in known))
+        if asked:
+            entries.append((entry, None if len(asked) == len(variants) else asked))
     outdated = tuple(str(shard) for shard in shards.by_block.get(new.block, ()))
     return BlockWork(replace(new, leaves=ANEW), tuple(entries), outdated=outdated)
 
@@ -332,23 +351,16 @@ def _masks_of(block: BlockWork, job: Job, there: Mapping[str, Sequence[str]]) ->
 
 def _record_files(
     state: TargetState,
-    job: Job,
-    changed: Sequence[RecordedInput],
+    spec: Mapping[str, Any] | None,
+    inputs: Sequence[str],
     leaf_sets: Mapping[str, Mapping[str, str]],
 ) -> dict[str, bytes]:
-    """Return the new inputs and the new run record, in the order in which they must be written."""
-    files: dict[str, bytes] = {}
-    names = list(state.record["inputs"]) if state.record else []
-    if changed:
-        names.append(f"inputs-{len(names):05d}.parquet")
-        files[f"{RECORD_FOLDER}/{names[-1]}"] = to_parquet(changed, INPUT_COLUMNS)
+    """Return the new run record, if it changes. Without a `spec` what is recorded of the recipe stays."""
     record = {
         "format_version": FORMAT_VERSION,
-        **job.spec(),
+        **(spec or state.record or {}),
         "environment": state.record["environment"] if state.record else environment(),
         "leaf_sets": {**(state.record["leaf_sets"] if state.record else {}), **leaf_sets},
-        "inputs": names,
+        "inputs": list(inputs),
     }
-    if state.record != record:
-        files[RUN_RECORD] = json.dumps(record, indent=1).encode()
-    return files
+    return {RUN_RECORD: json.dumps(record, indent=1).encode()} if state.record != record else {}

@@ -1,23 +1,33 @@
-"""The graph of a bag whose tree is cut: which task needs what of a worker."""
+"""The graph of a bag of variants: which task does what, and what it needs of a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dask
 from dask.bag.core import reify
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from kaleidoscope.augmentation import Augmentation, Gathered, InSegment, finished, handed_over
-
-if TYPE_CHECKING:
-    from dask.bag import Bag
+from kaleidoscope.listing import KeyRuns, RunTasks
 
 
-def in_segments(
-    name: str, augmentation: Augmentation, partitions: Sequence[Any], below: Sequence[Bag]
+def variants_graph(
+    name: str, augmentation: Augmentation, partitions: Sequence[Any], below: list[Any]
 ) -> HighLevelGraph:
+    """Return the graph of a bag of variants: one task for each partition, or several where the tree is cut."""
+    if len(augmentation.job.plan.segments) > 1:
+        return _in_segments(name, augmentation, partitions, below)
+    # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
+    if isinstance(partitions, KeyRuns):
+        tasks: Mapping[Any, Any] = RunTasks(name, partitions, lambda run: (reify, (augmentation, run)))
+    else:
+        tasks = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
+    return HighLevelGraph.from_collections(name, tasks, dependencies=below)
+
+
+def _in_segments(name: str, augmentation: Augmentation, partitions: Sequence[Any], below: list[Any]) -> HighLevelGraph:
     """Return the graph of a tree that is cut: a layer for each segment, annotated with what it needs."""
     segments = augmentation.job.plan.segments
     outer = dask.get_annotations()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
 from kaleidoscope.outcome import Handover, Outcome
-from kaleidoscope.read import load
+from kaleidoscope.read import Read, load
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.walk import walk_segment
 
@@ -50,7 +51,13 @@ class Opened:
 
 
 def opened(
-    job: Job, record: ImageRecord, wanted: Sequence[str] | None, backend: Cv2Backend, place: int | None = 0
+    job: Job,
+    record: ImageRecord,
+    wanted: Sequence[str] | None,
+    backend: Cv2Backend,
+    place: int | None = 0,
+    *,
+    read: Read = read_file,
 ) -> Opened:
     """Open an image and begin with the first segment, or do all of them where `place` is None.
 
@@ -58,7 +65,7 @@ def opened(
     """
     key = record.key
     try:
-        record, picture = load(record, backend.counts, max_pixels=job.max_pixels)
+        record, picture = load(record, backend.counts, max_pixels=job.max_pixels, read=read)
     except KaleidoscopeError as error:
         lost = [Outcome(variant, None, (), error=error) for variant in wanted or job.plan.tree.variants]
         return Opened(replace(record, pixels=None), iter(lost), failed=True)

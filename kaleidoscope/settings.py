@@ -91,6 +91,12 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
+def _text(given: Any) -> str:
+    if not isinstance(given, str) or not given:
+        raise TypeError(given)
+    return given
+
+
 def _yes_or_no(given: Any) -> bool:
     if not isinstance(given, bool):
         raise TypeError(given)
@@ -127,6 +133,27 @@ SETTINGS = {
             _whole,
         ),
         Setting(
+            "write-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of outputs that a task may have on their way to a bucket, at least one output or shard.",
+            _bytes,
+        ),
+        Setting(
+            "reads-at-once",
+            8,
+            "a whole number of at least 1",
+            "How many images a task may fetch from a bucket before it needs them; from disk it reads each in its turn.",
+            _whole,
+        ),
+        Setting(
+            "read-bytes",
+            "64 MiB",
+            "bytes such as '64 MiB'",
+            "The most bytes of images that a task may fetch from a bucket before it needs them, at least one image.",
+            _bytes,
+        ),
+        Setting(
             "object-store",
             "auto",
             "'auto', 'obstore' or 'fsspec'",
@@ -143,6 +170,22 @@ SETTINGS = {
             _whole,
         ),
         Setting(
+            "max-member-bytes",
+            "1 GiB",
+            "bytes such as '1 GiB'",
+            "The most bytes that a file in an archive may have, unpacked; a larger one fails. A few kilobytes can "
+            "claim any number. Each worker reads it for itself.",
+            _bytes,
+        ),
+        Setting(
+            "unpacked-bytes",
+            "8 GiB",
+            "bytes such as '8 GiB'",
+            "The most disk, in the folder for temporary files, that unpacked `.tar.gz` files may take in each process "
+            "that reads them; a larger one is refused. Each worker reads it for itself.",
+            _bytes,
+        ),
+        Setting(
             "lease-expires-after",
             "2 minutes",
             "a time of at least 30 seconds such as '2 minutes'",
@@ -151,10 +194,19 @@ SETTINGS = {
             _seconds,
         ),
         Setting(
+            "prices",
+            None,
+            "the path of a table such as `kaleidoscope/prices.toml`, or null",
+            "The prices of an object store that `estimate` reckons with. `null`: those in the package, of the day that "
+            "the estimate names.",
+            _or_none(_text),
+        ),
+        Setting(
             "progress",
             None,
             "true, false, or null",
-            "Whether a write shows a progress bar on stderr. `null`: in a terminal and in a notebook.",
+            "Whether a write shows a progress bar on stderr, and a long listing a count. `null`: in a terminal and "
+            "in a notebook.",
             _or_none(_yes_or_no),
         ),
     )

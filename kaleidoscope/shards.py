@@ -76,8 +76,10 @@ class Shards(ABC):
         data = self._ended()
         shard = ShardName(self._part.block, self._part.serial, self._number, zlib.crc32(data), self._layout.extension)
         self._writer.write(str(shard), data)
+        told = f'{{"shard":[{len(data)},{shard.mark}]}}'
         for row in self._rows:
             row.shard = str(shard)
+            row.others = told
         self._number += 1
         self._rows = []
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.sources import RECORD_FOLDER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Most filesystems allow 255 bytes; what is cut to fewer leaves room for whatever a copy may append.
 MAX_COMPONENT = 200
@@ -18,6 +21,12 @@ MAX_COMPONENT = 200
 MASK_FORMAT = "png"
 #: What would make a key ambiguous, or break the expression that `webdataset` finds it with.
 _NOT_IN_A_SAMPLE = re.compile(r"[%\x00-\x1f\x7f]")
+#: What may be written otherwise in an output's name than in the key, with a slash before the key.
+_REWRITTEN = ("//", "/.", "\\", "%", "\0", f"/{RECORD_FOLDER}/")
+#: How an image's name ends.
+_IMAGES = tuple(f".{extension}" for extension in KNOWN_EXTENSIONS)
+#: Keys that are looked at as one text.
+_AT_ONCE = 4096
 _MASK = re.compile(rf"(?P<output>.*)\.mask(-[A-Za-z0-9_-]+)?\.{MASK_FORMAT}", re.DOTALL)
 
 
@@ -134,13 +143,13 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> None:
+def check_names(keys: NDArray[Any], extension: str, *, case_folds: bool) -> None:
     """Refuse keys whose outputs would overwrite one another.
 
     Parameters
     ----------
-    keys : iterable of str
-        All inputs.
+    keys : array of str
+        All inputs, each once.
     extension : str
         Of the output's format.
     case_folds : bool
@@ -151,8 +160,10 @@ def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> Non
     RecipeError
         Naming the two keys.
     """
+    if not case_folds and _are_plain(keys):
+        return  # a million names need not be made
     seen: dict[str, str] = {}
-    for key in keys:
+    for key in keys.tolist():
         name = output_name(key, "original", extension)
         if case_folds:
             name = folded(name)
@@ -160,3 +171,23 @@ def check_names(keys: Iterable[str], extension: str, *, case_folds: bool) -> Non
             why = "this target does not tell upper from lower case" if case_folds else "rename one of them"
             raise RecipeError(f"the inputs {seen[name]!r} and {key!r} would have the same outputs: {why}")
         seen[name] = key
+
+
+def _are_plain(keys: NDArray[Any]) -> bool:
+    """Whether all keys are such that different ones have different outputs: nothing in them is rewritten or cut.
+
+    Examples
+    --------
+    >>> from kaleidoscope.entries import texts
+    >>> _are_plain(texts(["a/b.jpg", "a/b.png"])), _are_plain(texts(["a", "a.jpg"])), _are_plain(texts(["a//b.jpg"]))
+    (True, False, False)
+    """
+    for first in range(0, len(keys), _AT_ONCE):
+        several = keys[first : first + _AT_ONCE].tolist()
+        text = "/" + "\n/".join(several)
+        most = MAX_COMPONENT - 40 if text.isascii() else MAX_COMPONENT // 4 - 10  # room for the ending, in bytes
+        if text.count("\n") >= len(several) or any(part in text for part in _REWRITTEN):
+            return False
+        if max(map(len, several)) > most or not all(key.endswith(_IMAGES) for key in text.lower().split("\n")):
+            return False
+    return True

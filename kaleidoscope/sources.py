@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import posixpath
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-from dask.base import tokenize
-
+from kaleidoscope.archives import Contents, archives_in, contents_of, is_archive, named_by_braces
+from kaleidoscope.buckets import Bucket, Tell, is_bucket
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
+from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
-from kaleidoscope.record import ImageRecord, Source
-from kaleidoscope.storage import filesystem, is_local, options_of, public, store_errors
-from kaleidoscope.targets import Labels
+from kaleidoscope.listing import Listing
+from kaleidoscope.members import Member
+from kaleidoscope.storage import etag_of, filesystem, is_local, store_errors
+from kaleidoscope.urls import options_of, public
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -27,148 +28,11 @@ if TYPE_CHECKING:
 #: What Kaleidoscope keeps about its outputs lies in a folder of this name; a listing passes it by.
 RECORD_FOLDER = "_kaleidoscope"
 
+#: How the name of an image ends.
+_IMAGES = tuple(f".{extension}" for extension in KNOWN_EXTENSIONS)
+_WILDCARD = re.compile(r"[*?[]")
+
 Url = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One listed image.
-
-    Parameters
-    ----------
-    key : str
-        Its name relative to the root.
-    url : str
-        Where it lies.
-    size : int or None
-        Bytes, where the listing said so.
-    etag : str
-        The store's mark of this version; empty where there is none.
-    labels : str
-        The mark of this version of its labels; empty where it has none.
-    """
-
-    key: str
-    url: str
-    size: int | None = None
-    etag: str = ""
-    labels: str = ""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The images of a dataset, sorted as they will be processed.
-
-    Parameters
-    ----------
-    entries : tuple of Entry
-        Each key once.
-    root : str
-        The folder that keys are relative to; empty where each URL is its own.
-    storage_options : mapping
-        What fsspec needs to open the URLs. Never shown.
-    labels : Labels, optional
-        Where the images' targets come from.
-    """
-
-    entries: tuple[Entry, ...]
-    root: str = ""
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    labels: Labels | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse a key that is there twice, as nothing would tell its variants apart, and one that is no text.
-
-        Raises
-        ------
-        RecipeError
-            Naming the key.
-        """
-        seen: dict[str, str] = {}
-        for entry in self.entries:
-            if not entry.key.isprintable() and not _is_text(entry.key):
-                raise RecipeError(f"the name {entry.key!r} is not text in UTF-8: rename the file")
-            if entry.key in seen:
-                raise RecipeError(
-                    f"two images have the key {entry.key!r}: {public(seen[entry.key])} and {public(entry.url)}; pass "
-                    "root= so that keys tell them apart, or list each once"
-                )
-            seen[entry.key] = entry.url
-
-    def labelled(self, labels: Labels) -> Listing:
-        """Return it with labels, whose marks are part of what its images are."""
-        entries = tuple(replace(entry, labels=labels.mark(entry.key)) for entry in self.entries)
-        return replace(self, entries=entries, labels=labels)
-
-    def records(self) -> list[ImageRecord]:
-        """Return a record for every image, without pixels."""
-        return [
-            ImageRecord(
-                e.key,
-                source=Source(e.url, e.size, e.etag, self.storage_options),
-                labels=self.labels and self.labels.part((e.key,)),
-            )
-            for e in self.entries
-        ]
-
-    def pack(self, size: int) -> list[PackedKeys]:
-        """Cut into packs of at most `size` images, in order."""
-        return [self.packed(self.entries[first : first + size]) for first in range(0, len(self.entries), size)]
-
-    def packed(self, entries: Sequence[Entry]) -> PackedKeys:
-        """Compress some of the entries."""
-        columns = [list(column) for column in zip(*((e.key, e.url, e.size, e.etag) for e in entries), strict=True)]
-        labels = pack_labels(self.labels, [e.key for e in entries])
-        return PackedKeys(zlib.compress(json.dumps(columns).encode()), self.storage_options, labels)
-
-    def __dask_tokenize__(self) -> object:
-        """Name it for Dask by its entries, in which the marks of all labels are."""
-        entries = [(e.key, e.url, e.size, e.etag, e.labels) for e in self.entries]
-        token = None if self.labels is None else self.labels.token()
-        return tokenize(entries, self.root, dict(self.storage_options), token)
-
-
-@dataclass(frozen=True)
-class PackedKeys:
-    """A run of keys, compressed: what travels inside a task.
-
-    Parameters
-    ----------
-    data : bytes
-        Columns of keys, URLs, sizes and etags.
-    storage_options : mapping
-        What fsspec needs to open the URLs. Never shown.
-    labels : bytes, optional
-        Where the targets of these images come from; see `pack_labels`.
-    """
-
-    data: bytes = field(repr=False)
-    storage_options: Mapping[str, Any] = field(repr=False)
-    labels: bytes | None = field(default=None, repr=False)
-
-    def listing(self) -> Listing:
-        """Return the entries as they were packed."""
-        columns = json.loads(zlib.decompress(self.data))
-        entries = (Entry(*row) for row in zip(*columns, strict=True))
-        return Listing(tuple(entries), storage_options=self.storage_options, labels=unpack_labels(self.labels))
-
-
-def pack_labels(labels: Labels | None, keys: Sequence[str]) -> bytes | None:
-    """Return the labels of some images, compressed: a scheduler that a task passes by need not know their classes."""
-    return None if labels is None else zlib.compress(cloudpickle.dumps(labels.part(keys)))
-
-
-def unpack_labels(data: bytes | None) -> Labels | None:
-    """Return labels as they were packed."""
-    if data is None:
-        return None
-    labels: Labels = pickle.loads(zlib.decompress(data))  # noqa: S301 - a task's own content
-    return labels
-
-
-def unpack(packed: PackedKeys) -> list[ImageRecord]:
-    """Return the records of a pack, without pixels. This is what a bag's task does."""
-    return packed.listing().records()
 
 
 def list_images(
@@ -176,19 +40,23 @@ def list_images(
     *,
     root: Url | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    tell: Tell = lambda _: None,
 ) -> Listing:
-    """List the images of a folder, a glob, a file, or a list of files.
+    """List the images of a folder, a glob, a file, an archive, or a list of files and archives.
 
     Parameters
     ----------
     urls : str, path, or iterable of them
-        A folder (listed with everything under it: files with an image's extension, no hidden ones), a glob, one
-        file, or a list of files; local or any fsspec URL.
+        A folder (listed with everything under it: files with an image's extension, no hidden ones; where there are
+        none, archives), a glob, one file, an archive (``.zip``, ``.tar``, ``.tar.gz``), several of them in braces
+        (``train-{000..009}.tar``), or a list of files and archives; local or any fsspec URL.
     root : str or path, optional
         What keys are relative to. Without it: the folder; a glob's part before its first wildcard; one file's
-        parent; for a list, the URL without its scheme is the key.
+        parent; the archive, for each of several; for a list of images, the URL without its scheme is the key.
     storage_options : mapping, optional
         What fsspec needs.
+    tell : callable
+        Is told of a bucket's keys as they come: how many more.
 
     Returns
     -------
@@ -206,7 +74,7 @@ def list_images(
         place = os.fspath(urls)
         if not place:
             raise RecipeError("expected a URL or path of images, got an empty one")
-        return _list_one(place, root, options_of(place, storage_options))
+        return _list_one(place, root, options_of(place, storage_options), tell)
     if not isinstance(urls, Iterable):
         raise RecipeError(f"expected URLs or paths of images, got {urls!r} ({type(urls).__name__})")
     given = list(urls)
@@ -220,61 +88,154 @@ def list_images(
     if any(other != options for other in by_url):
         raise RecipeError("the URLs name different hosts or users: list each on its own")
     top = "" if root is None else _as_url(*filesystem(os.fspath(root), options))
-    entries = tuple(entry_of(os.fspath(url), root, options) for url in given)
+    places = [os.fspath(url) for url in given]
+    packed = {url: _as_url(*filesystem(url, options)) for url in places if is_archive(url)}
+    inside = dict(zip(packed, contents_of(packed.values(), top, options), strict=True))
+    several = [_entries(inside[url].images) if url in inside else [entry_of(url, root, options)] for url in places]
+    entries = [entry for some in several for entry in some]
     for entry in entries:
         if entry.size is None and "://" not in entry.url and Path(entry.url).is_dir():
             raise RecipeError(f"{entry.url} is a folder: read it on its own, a list is one of files")
-    return Listing(entries, top, options)
+    return Listing(Entries.of(entries), top, options, beside=_beside(inside.values()))
 
 
-def _list_one(url: str, root: Url | None, options: Mapping[str, Any]) -> Listing:
+@dataclass(frozen=True)
+class _Found:
+    """What was found, and what its keys are relative to."""
+
+    entries: Entries
+    base: str
+    is_glob: bool = False
+
+
+def _list_one(url: str, root: Url | None, options: Mapping[str, Any], tell: Tell) -> Listing:
     fs, path = filesystem(url, options)
+    top = None if root is None else filesystem(os.fspath(root), options)[1]
+    top = None if top == path and is_archive(path) else top
     with store_errors(f"list {url}"):
-        if fs.isdir(path):
-            found, base = _images_in(fs, path), path
-        elif fs.exists(path):
-            found, base = {path: fs.info(path)}, posixpath.dirname(path)
-        elif any(wildcard in path for wildcard in "*?["):
-            found = {p: i for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)}
-            base = _before_wildcard(path)
-        else:
-            raise StoreError(
-                f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
-                "name, and that of its bucket"
-            )
-    if not found:
+        found = _in_bucket(fs, path, top, options, tell) if is_bucket(fs) else _in_folders(fs, path, top)
+        found = _or_archives(fs, path, found)
+    if found is None:
+        raise StoreError(
+            f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
+            "name, and that of its bucket"
+        )
+    if not len(found.entries):
         looked = "files that end in " + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
-        if not fs.isdir(path):
+        if found.is_glob:
             looked = "files whose names fit this pattern"
         raise StoreError(f"there are no images in {public(url)}: looked for {looked}")
-    if root is not None:
-        base = filesystem(os.fspath(root), options)[1]
-    entries = [
-        Entry(_relative(name, base), _as_url(fs, name), info.get("size"), _etag(info)) for name, info in found.items()
-    ]
-    return Listing(tuple(sorted(entries, key=lambda e: e.key)), _as_url(fs, base), options)
+    if found.is_glob or len(found.entries) == 1:
+        return _opened(fs, path, top, found, options)
+    return Listing(found.entries.sorted(), _as_url(fs, found.base), options)
 
 
-def _images_in(fs: AbstractFileSystem, folder: str) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for name, info in fs.find(folder, detail=True).items():
-        parts = _relative(name, folder).split("/")
-        hidden = any(part.startswith(".") or part == RECORD_FOLDER for part in parts)
-        if not hidden and extension(name) in KNOWN_EXTENSIONS:
-            found[name] = info
-    return found
+def _or_archives(fs: AbstractFileSystem, path: str, found: _Found | None) -> _Found | None:
+    """Return the archives that braces name or a folder without images holds, where nothing else was found."""
+    if found is None and "{" in path and is_archive(path):
+        names, base = named_by_braces(path), ""
+    elif found is not None and not found.is_glob and not len(found.entries):
+        names, base = archives_in(fs, path), found.base
+    else:
+        return found
+    return _Found(Entries.of(Entry(name, _as_url(fs, name)) for name in names), base, is_glob=bool(names))
+
+
+def _opened(fs: AbstractFileSystem, path: str, top: str | None, found: _Found, options: Mapping[str, Any]) -> Listing:
+    """Return what was found with the images in archives in the place of these."""
+    packed = [entry.url for entry in found.entries if is_archive(entry.url)]
+    inside = list(contents_of(packed, top and _as_url(fs, top), options))
+    held = set(packed)
+    entries = [entry for entry in found.entries if entry.url not in held]
+    entries += [entry for contents in inside for entry in _entries(contents.images)]
+    if not entries:
+        raise StoreError(f"there are no images in {public(path)}: looked into {len(packed)} archives")
+    base = path if packed == [_as_url(fs, path)] and top is None else found.base
+    return Listing(Entries.of(entries).sorted(), base and _as_url(fs, base), options, beside=_beside(inside))
+
+
+def _entries(members: Iterable[tuple[str, Member]]) -> list[Entry]:
+    return [Entry(key, m.url, m.size, f"{m.mark:08x}") for key, m in members if not _is_record(key)]
+
+
+def _beside(inside: Iterable[Contents]) -> tuple[Entry, ...]:
+    return tuple(entry for contents in inside for entry in _entries(contents.beside))
+
+
+def _in_folders(fs: AbstractFileSystem, path: str, top: str | None) -> _Found | None:
+    """Return the images in a folder, those that a glob fits, or one; None if there is nothing."""
+    is_glob = False
+    if fs.isdir(path):
+        infos: Iterable[tuple[str, Mapping[str, Any]]] = _images_in(fs, path)
+        base = path
+    elif fs.exists(path):
+        infos, base = [(path, fs.info(path))], posixpath.dirname(path)
+    elif _WILDCARD.search(path):
+        is_glob = True
+        infos = [(p, i) for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)]
+        base = _before_wildcard(path)
+    else:
+        return None
+    base = base if top is None else top
+    found = (Entry(_relative(p, base), _as_url(fs, p), info.get("size"), etag_of(info)) for p, info in infos)
+    return _Found(Entries.of(found), base, is_glob)
+
+
+def _in_bucket(
+    fs: AbstractFileSystem, path: str, top: str | None, options: Mapping[str, Any], tell: Tell
+) -> _Found | None:
+    """Do the same in a bucket of S3, where all that lies in it is asked for at once."""
+    name, _, key = path.partition("/")
+    bucket = Bucket(fs, name, options, tell)
+
+    def listed(prefix: str, base: str, wanted: Callable[[str], bool]) -> tuple[Entries, bool]:
+        base = base if top is None else top
+        if f"{base}/".startswith(f"{name}/"):
+            return bucket.entries(prefix, f"{base}/".partition("/")[2].lstrip("/"), wanted)
+        raise RecipeError(f"{public(path)} does not lie in the root {public(base)}")
+
+    folder = f"{key.rstrip('/')}/" if key else ""
+    with suppress(FileNotFoundError):  # no such bucket
+        entries, there = listed(folder, path, lambda name: is_image(name[len(folder) :]))
+        if there or not key:
+            return _Found(entries, path if top is None else top)
+        if fs.exists(path):
+            whole, base = fs.info(path), posixpath.dirname(path) if top is None else top
+            return _Found(
+                Entries.of([Entry(_relative(path, base), _as_url(fs, path), whole["size"], etag_of(whole))]), base
+            )
+    wildcard = _WILDCARD.search(key)
+    if wildcard is None:
+        return None
+    from fsspec.utils import glob_translate
+
+    base, pattern = _before_wildcard(path), re.compile(glob_translate(key))
+    entries = Entries.of(())
+    with suppress(FileNotFoundError):
+        entries, _ = listed(
+            key[: wildcard.start()],
+            base,
+            lambda name: bool(pattern.match(name)) and not name.endswith("/") and not _is_record(name),
+        )
+    return _Found(entries, base if top is None else top, is_glob=True)
+
+
+def _images_in(fs: AbstractFileSystem, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the images in a folder; of this machine those of one folder after the other, as all are too many."""
+    if is_local(fs):
+        infos = chain.from_iterable(files.values() for _, _, files in fs.walk(folder, detail=True))
+    else:
+        infos = iter(fs.find(folder, detail=True).values())
+    return ((info["name"], info) for info in infos if is_image(_relative(info["name"], folder)))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file, by its name in the folder that is listed, is an image that is not hidden."""
+    return name.lower().endswith(_IMAGES) and "/." not in f"/{name}" and not _is_record(name)
 
 
 def _is_record(path: str) -> bool:
     return RECORD_FOLDER in path.split("/")
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> Entry:
@@ -282,20 +243,23 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
 
     A remote one would cost a request each; it is met when it is read. So is a file that is not there, or a folder.
     """
+    member = Member.parse(url)
+    if member is not None:
+        return Entry(member.name, url, member.size, f"{member.mark:08x}")
     fs, path = filesystem(url, storage_options)
-    key = _key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
+    key = key_of_url(url) if root is None else _relative(path, filesystem(os.fspath(root), storage_options)[1])
     if not is_local(fs) or not Path(path).is_file():
         return Entry(key, _as_url(fs, path))
     info = fs.info(path)
-    return Entry(key, path, info["size"], _etag(info))
+    return Entry(key, path, info["size"], etag_of(info))
 
 
-def _key_of_url(url: str) -> str:
+def key_of_url(url: str) -> str:
     """Return the URL without its scheme, as it was given.
 
     Examples
     --------
-    >>> _key_of_url("s3://bucket/a/b.jpg"), _key_of_url("/data/b.jpg"), _key_of_url("photos/b.jpg")
+    >>> key_of_url("s3://bucket/a/b.jpg"), key_of_url("/data/b.jpg"), key_of_url("photos/b.jpg")
     ('bucket/a/b.jpg', 'data/b.jpg', 'photos/b.jpg')
     """
     path = public(url).split("://", 1)[-1].replace(os.sep, "/")
@@ -310,20 +274,12 @@ def _relative(path: str, base: str) -> str:
 
 
 def _before_wildcard(path: str) -> str:
-    first = min(path.find(wildcard) for wildcard in "*?[" if wildcard in path)
-    return posixpath.dirname(path[:first])
+    first = _WILDCARD.search(path)
+    return posixpath.dirname(path[: first.start()] if first else path)
 
 
 def _as_url(fs: AbstractFileSystem, path: str) -> str:
     return path if is_local(fs) else str(fs.unstrip_protocol(path))
-
-
-def _etag(info: Mapping[str, Any]) -> str:
-    """Return what tells this version of an object from the next: its etag, else when it was changed."""
-    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
-        if info.get(name) is not None:
-            return str(info[name]).strip('"')
-    return ""
 
 
 def extension(name: str) -> str:

@@ -6,17 +6,17 @@ import errno
 import itertools
 import os
 import posixpath
-import re
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
-from kaleidoscope.objects import Objects, objects_of
+from kaleidoscope.objects import FsspecObjects, Objects, created, objects_of
+from kaleidoscope.urls import options_in, options_of, public
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -38,36 +38,6 @@ _serial = itertools.count()
 _process = uuid.uuid4().hex[:8]
 
 
-def options_of(url: str, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what opens a URL: the given options, and what the URL itself says of host, user and password."""
-    return {**(storage_options or {}), **_options_in(url)}
-
-
-def _options_in(url: str) -> dict[str, Any]:
-    import fsspec
-
-    protocol, separator, _ = url.partition("://")
-    if not separator or "::" in protocol:
-        return {}
-    try:
-        kind = fsspec.get_filesystem_class(protocol)
-    except (ValueError, ImportError) as error:
-        raise StoreError(f"cannot open {public(url)!r}: {error}") from None
-    found = kind._get_kwargs_from_urls(url)  # noqa: SLF001 - fsspec's own way in
-    return {name: value for name, value in found.items() if value}
-
-
-def public(url: str) -> str:
-    """Return a URL without the user and password, or the signature behind ``?``, that it may contain.
-
-    Examples
-    --------
-    >>> public("ftp://me:secret@host/a.jpg")
-    'ftp://host/a.jpg'
-    """
-    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", re.sub(r"://[^/\s]*@", "://", url))
-
-
 def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
     """Return the fsspec filesystem of a URL, and the URL's path on it.
 
@@ -84,7 +54,7 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
     if not separator:
         fs = fsspec.filesystem("file")
         return fs, posixpath.normpath(fs._strip_protocol(url))  # noqa: SLF001 - makes ~ and relative paths absolute
-    named = _options_in(url)  # fsspec refuses to be told twice
+    named = options_in(url)  # fsspec refuses to be told twice
     options = {name: value for name, value in (storage_options or {}).items() if name not in named}
     chained = any("://" in link or link in fsspec.available_protocols() for link in url.split("::")[1:])
     if protocol in {"s3", "s3a"}:
@@ -128,6 +98,14 @@ def store_errors(doing: str) -> Iterator[None]:
         raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}{advice}")) from error
 
 
+def etag_of(info: Mapping[str, Any]) -> str:
+    """Return what tells this version of an object from the next: its etag, else when it was changed."""
+    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
+        if info.get(name) is not None:
+            return str(info[name]).strip('"')
+    return ""
+
+
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:
     """Return the bytes at a URL.
 
@@ -141,6 +119,14 @@ def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> byte
             return Path(url).read_bytes()
         fs, path = filesystem(url, storage_options)
         return objects_of(fs, url, storage_options or {}).get(path)
+
+
+class Found(NamedTuple):
+    """An object as a listing shows it: its name in the store, size in bytes, and when it was written, where known."""
+
+    name: str
+    size: int
+    written: float | None
 
 
 class Store:
@@ -185,6 +171,11 @@ class Store:
     def objects(self) -> Objects:
         """What gets and puts them."""
         return objects_of(self.fs, self.url, self.storage_options)
+
+    @property
+    def requests_to_read(self) -> int:
+        """How many requests reading an object takes: s3fs looks for it first."""
+        return 2 if self.url.startswith(("s3://", "s3a://")) and isinstance(self.objects, FsspecObjects) else 1
 
     def path(self, name: str = "") -> str:
         """Return the full path of a name on the filesystem.
@@ -237,18 +228,14 @@ class Store:
                 self.objects.put(self.path(name), data)
 
     def create(self, name: str, data: Buffer) -> bool:
-        """Write an object if there is none of that name yet; return whether it was written.
+        """Write an object if there is none of that name yet; return whether it is there now, as it was given.
 
-        On disk and on stores with conditional writes, one of several who try at once succeeds. Elsewhere two of
-        them may.
+        On disk and on stores with conditional writes, one of several who try at once succeeds, if no two of them write
+        the same bytes. Elsewhere each of them may: see `replaces`.
         """
         with store_errors(f"create {self.url}/{name}"):
             if not self.local:
-                try:
-                    self.objects.create(self.path(name), data)
-                except FileExistsError:
-                    return False
-                return True
+                return created(self.objects, self.path(name), data)
             path = Path(self.path(name))
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
@@ -268,11 +255,34 @@ class Store:
                 finally:
                     Path(temporary).unlink(missing_ok=True)
 
+    def replaces(self, name: str, data: Buffer) -> bool:
+        """Whether creating an object that is there replaces it, which a server that ignores conditions does not say.
+
+        It is asked by trying: `data` is what the object holds.
+        """
+        if self.local:
+            return False
+        with store_errors(f"create {self.url}/{name}"):
+            try:
+                self.objects.create(self.path(name), data)
+            except FileExistsError:
+                return False
+            return True
+
     def find(self) -> list[str]:
         """Return the names of all objects, those in folders too."""
         base = self.path("").rstrip("/") + "/"
         with store_errors(f"list {self.url}"):
             return [str(name).removeprefix(base) for name in self.fs.find(self.path(""), refresh=True)]
+
+    def look(self, folder: str = "") -> Iterator[Found]:
+        """Yield all objects under a folder, those in folders of it too, by one listing: no request for each."""
+        base = self.path("").rstrip("/") + "/"
+        with store_errors(f"list {self.url}/{folder}"):
+            found = self.fs.find(self.path(folder), detail=True, refresh=True)
+        for path, info in found.items():
+            if not str(path).endswith("/"):  # an empty object that some tools make for a folder
+                yield Found(str(path).removeprefix(base), int(info["size"] or 0), _written(info))
 
     def list(self, folder: str) -> list[str]:
         """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
@@ -321,7 +331,7 @@ class Store:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(temporary, path)  # noqa: PTH105
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # the first error is the one to know
                 os.unlink(temporary)  # noqa: PTH108
             raise
 
@@ -339,10 +349,17 @@ class Store:
                 os.makedirs(self._temporary_folder, exist_ok=True)  # noqa: PTH103
                 _write_new(path, data)
         except OSError:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # as above
                 os.unlink(path)  # noqa: PTH108
             raise
         return path
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """Return when an object was written, as seconds since 1970: each of fsspec's filesystems has its own word."""
+    when = next((info[name] for name in ("mtime", "LastModified", "updated", "created") if info.get(name)), None)
+    stamp = getattr(when, "timestamp", None)
+    return float(when) if isinstance(when, int | float) else float(stamp()) if callable(stamp) else None
 
 
 def _write_new(path: str, data: Buffer) -> None:
@@ -351,7 +368,11 @@ def _write_new(path: str, data: Buffer) -> None:
     Every call lets another thread take the interpreter, which then has to be waited for: of 64 small outputs an image
     it is the calls that cost, not the bytes.
     """
-    file = os.open(path, _NEW_FILE, 0o666)
+    _fill(os.open(path, _NEW_FILE, 0o666), data)
+
+
+def _fill(file: int, data: Buffer) -> None:
+    """Write a file that is open, and close it."""
     try:
         left = memoryview(data)
         while left:  # a disk that is almost full takes a part
@@ -363,8 +384,13 @@ def _write_new(path: str, data: Buffer) -> None:
 def _create_without_links(path: Path, data: Buffer) -> bool:
     """Create a file where the filesystem knows no hard links: one write of a few bytes, for a moment empty."""
     try:
-        with path.open("xb", buffering=0) as file:
-            file.write(data)
+        file = os.open(path, _NEW_FILE, 0o666)
     except FileExistsError:
         return False
+    try:
+        _fill(file, data)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to know
+            path.unlink()
+        raise
     return True

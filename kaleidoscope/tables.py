@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Parts that one partition of the manifest is read from.
 PARTS_PER_PARTITION = 200
+#: What there is one row for.
+_IDENTITY = ["key", "variant"]
 
 
 def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None) -> dd.DataFrame:
@@ -39,8 +41,8 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
         width, height, channels, dtype, bytes, checksum`` (CRC-32)``, source, source_size, source_etag,
         source_pages`` (that the input holds: the first was taken)``, environment, objects`` (what is labelled in it, as
         JSON: see `kaleidoscope.Targets.of_objects`; missing where images have no labels)``, masks`` (the name of
-        each mask and its file, as JSON) ``and shard`` (the object that `output` and masks lie in; missing where each
-        lies by itself).
+        each mask and its file, as JSON)``, shard`` (the object that `output` and masks lie in; missing where each
+        lies by itself) ``and others`` (size and CRC-32 of each mask by its name, or of the ``shard``, as JSON).
 
     Raises
     ------
@@ -50,6 +52,20 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
     import dask.dataframe as dd
 
     store = Store(str(url), storage_options)
+    frame: dd.DataFrame = dd.from_map(read_parts, part_groups(store), store=store, meta=_frame([]))
+    return frame
+
+
+def part_groups(store: Store) -> list[list[PartName]]:
+    """Return the parts of a target's manifest that count, in groups that are read together.
+
+    A block stays whole, as only it can have two rows for one output. There is one group at least.
+
+    Raises
+    ------
+    StoreError
+        If nothing was written there.
+    """
     record = store.read_if_there(RUN_RECORD)
     if record is None:
         raise StoreError(f"there is no manifest in {store.url}: expected the target of a write")
@@ -61,26 +77,28 @@ def read_manifest(url: Url, *, storage_options: Mapping[str, Any] | None = None)
         if part is not None:
             by_block[part.block].append(part)
     groups: list[list[PartName]] = [[]]
-    for _, parts in sorted(by_block.items()):  # a block stays whole: only it can have two rows for one output
+    for _, parts in sorted(by_block.items()):
         if len(groups[-1]) + len(parts) > PARTS_PER_PARTITION and groups[-1]:
             groups.append([])
         groups[-1] += that_count(parts)
-    names = [[str(part) for part in group] for group in groups]
-    frame: dd.DataFrame = dd.from_map(_read_parts, names, store=store, meta=_frame([]))
-    return frame
+    return groups
 
 
-def _read_parts(names: Sequence[str], store: Store) -> pd.DataFrame:
-    return _frame([store.read(f"{PARTS}/{name}") for name in names])
+def read_parts(parts: Sequence[PartName], store: Store, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return the rows of some parts; Dask says which `columns` of them are wanted, where they are not all."""
+    frame = _frame([store.read(f"{PARTS}/{part}") for part in parts], columns)
+    return frame if columns is None else frame[columns]
 
 
-def _frame(parts: Sequence[bytes]) -> pd.DataFrame:
+def _frame(parts: Sequence[bytes], columns: list[str] | None = None) -> pd.DataFrame:
     """Return the rows of some parts, the newest of those for the same output, in the order they were made."""
     import pandas as pd
     import pyarrow as pa
 
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
-    table = pa.concat_tables([schema.empty_table(), *map(from_parquet, parts)], promote_options="default")
+    wanted = COLUMNS if columns is None else dict.fromkeys([*_IDENTITY, *columns])
+    schema = pa.schema([(name, pa.type_for_alias(COLUMNS[name])) for name in wanted])
+    read = [from_parquet(part, [*wanted]) for part in parts]
+    table = pa.concat_tables([schema.empty_table(), *read], promote_options="default")
     kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.string(): pd.StringDtype("pyarrow")}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
-    return frame.drop_duplicates(["key", "variant"], keep="last", ignore_index=True)
+    return frame.drop_duplicates(_IDENTITY, keep="last", ignore_index=True)

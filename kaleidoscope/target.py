@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from kaleidoscope.block_work import NewBlocks
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import StoreError
 from kaleidoscope.job import digest
 from kaleidoscope.layouts import ShardName
-from kaleidoscope.manifest import PartName, files_of, from_parquet, that_count
-from kaleidoscope.sources import RECORD_FOLDER, Entry
+from kaleidoscope.manifest import PartName, chunks_to_parquet, files_of, from_parquet, that_count
+from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
 
 RUN_RECORD = f"{RECORD_FOLDER}/run.json"
@@ -141,10 +145,48 @@ def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
     return TargetState(record, inputs, counting, mark, labelled=labelled)
 
 
+def inputs_file(changed: Sequence[RecordedInput], new: Iterable[NewBlocks]) -> bytes:
+    """Return the content of a file of inputs: those that have changed, and those of new blocks."""
+    columns = {name: [[getattr(one, name) for one in changed]] for name in INPUT_COLUMNS}
+    for blocks in new:
+        keys, _, sizes, etags, labels = blocks.entries.lists()
+        numbers = (np.arange(len(keys)) // blocks.images + blocks.first).tolist()
+        several = (numbers, keys, sizes, etags, labels, [0] * len(keys))
+        for name, more in zip(INPUT_COLUMNS, several, strict=True):
+            columns[name].append(more)
+    return chunks_to_parquet(columns, INPUT_COLUMNS, "zstd")
+
+
 def shards_in(store: Store) -> list[ShardName]:
     """Return the shards that lie in a target, whether a part has their rows or not."""
     found = map(ShardName.parse, store.list(""))
     return sorted(shard for shard in found if shard is not None)
+
+
+@dataclass(frozen=True)
+class ShardsThere:
+    """The shards that lie in a target, by block, and those of them that no row tells of."""
+
+    by_block: Mapping[int, Sequence[ShardName]]
+    litter: list[str]
+
+    @classmethod
+    def of(cls, store: Store, state: TargetState, *, sharded: bool) -> ShardsThere:
+        """List them; those of a run that was stopped before it committed are litter by their names."""
+        by_block: dict[int, list[ShardName]] = defaultdict(list)
+        litter = []
+        if sharded and state.record is not None:
+            counting = {(part.block, part.serial) for parts in state.parts.values() for part in parts}
+            for shard in shards_in(store):
+                if (shard.block, shard.serial) in counting:
+                    by_block[shard.block].append(shard)
+                else:
+                    litter.append(str(shard))
+        return cls(by_block, litter)
+
+    def check(self, block: int, known: Collection[str]) -> None:
+        """Tell what no row of a block tells of: another attempt at it, in which other images failed, has left it."""
+        self.litter.extend(name for shard in self.by_block.get(block, ()) if (name := str(shard)) not in known)
 
 
 def delete_outputs(store: Store, go_on: Callable[[], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,28 +13,35 @@ import dask
 from dask._task_spec import List, Task, TaskRef
 from dask.bag import Bag
 from dask.base import DaskMethodsMixin, dont_optimize
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import at_work, settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.blocks import OpenRun, Order, PackedBlocks, close_run, open_run, record_of, write_blocks
+from kaleidoscope.block_work import BlockWork, NewBlocks, PackedBlocks, in_tasks, keys_of
+from kaleidoscope.blocks import OpenRun, Order, close_run, open_run, record_of, write_blocks
 from kaleidoscope.display import Progress
+from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
-from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, predict, spread
-from kaleidoscope.following import Advance, active_client, follow, thread_count
+from kaleidoscope.estimate import Estimate, ToDo, predict
+from kaleidoscope.flow import Flow
+from kaleidoscope.following import Advance, active_client, follow, process_count, thread_count
 from kaleidoscope.identify import Identify
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.listing import Listing
+from kaleidoscope.measuring import ask, enough, sample, spread
+from kaleidoscope.members import place_of
 from kaleidoscope.preflight import Need, before_sending
+from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.relay_graph import Layers, Relay, in_flight
+from kaleidoscope.relay_graph import Layers, Relay, annotated, in_flight
 from kaleidoscope.report import Report
-from kaleidoscope.run import BlockWork, Work, plan_work
+from kaleidoscope.run import Work, plan_work
 from kaleidoscope.sinks import check_names
-from kaleidoscope.sources import Entry, Listing
+from kaleidoscope.sources import Url
 from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, fingerprint
 from kaleidoscope.targets import Labels
@@ -45,13 +52,6 @@ from kaleidoscope.whereabouts import case_folds, check_outside
 if TYPE_CHECKING:
     from dask.typing import Key
 
-#: Blocks that one task may do in a row: seconds of work, so that scheduling it costs next to nothing.
-MAX_BLOCKS_PER_TASK = 64
-#: Images that an estimate makes at most.
-_MEASURED = 32
-#: Tasks for each thread of the cluster, so that the last ones to end do not leave the others idle.
-_TASKS_PER_THREAD = 8
-
 
 @dataclass(frozen=True)
 class _Images:
@@ -60,7 +60,7 @@ class _Images:
     ``carried`` maps a key to the partition of the source's bag that holds its pixels.
     """
 
-    entries: Sequence[Entry]
+    entries: Entries
     storage_options: Mapping[str, Any]
     carried: Mapping[str, Key]
     labels: Labels | None = None
@@ -97,12 +97,16 @@ class WriteRun(DaskMethodsMixin):
         *,
         storage_options: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        only_failed: bool = False,
     ) -> None:
+        if overwrite and only_failed:
+            raise RecipeError("overwrite=True deletes what has failed with all else: drop it, or only_failed=True")
         options = augmentation.storage_options if storage_options is None else storage_options
         self.store = Store(url, options)
         self.source = source
         self.augmentation = augmentation
         self.overwrite = overwrite
+        self.only_failed = only_failed
         # The graph is made later, when the caller's `with dask.annotate(...)` may be over.
         self._annotations = dict(dask.get_annotations())
         self._plan: _Planned | None = None
@@ -121,32 +125,43 @@ class WriteRun(DaskMethodsMixin):
         """How many outputs computing it now would write; 0 once everything is there."""
         return self._planned().outputs
 
-    def estimate(self, *, images: int | None = None, probe: bool = False, prices: Prices | None = None) -> Estimate:
+    def estimate(
+        self, *, images: int | None = None, probe: bool = False, prices: Prices | Url | None = None
+    ) -> Estimate:
         """Return what computing it now would come to; see `AugmentedBag.estimate`."""
         if images is not None and (type(images) is not int or images < 1):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
-        todo = [one for block in planned.work.blocks for one in block.entries]
-        few = spread(todo, [entry.size for entry, _ in todo], images or min(max(4, 2 * threads), _MEASURED))
+        work = planned.work
+        todo = [one for block in work.blocks for one in block.entries]
+        sizes = [*(entry.size for entry, _ in todo), *work.new.entries.lists()[2]]
+        places = spread(sizes, enough(images, threads, carried=bool(planned.images.carried)))
+        few = [todo[place] if place < len(todo) else self._new(work.new.entries[place - len(todo)]) for place in places]
         records = self._records([entry for entry, _ in few], planned.images)
-        measured = [
-            partial(measure, job, entry, wanted, record) for (entry, wanted), record in zip(few, records, strict=True)
-        ]
-        tasks = [delayed(one, pure=False)() for one in measured]
-        if probe:
-            tasks.append(delayed(partial(answering, self.store), pure=False)())
-        found = dask.compute(*tasks)
-        work = ToDo(
-            inputs=len(todo),
+        wanted = [(*one, record) for one, record in zip(few, records, strict=True)]
+        found = sample(job, wanted, threads, all_of_them=images is not None)
+        processes = process_count()
+        at_once = settings.value("writes-at-once") * max(threads // processes, 1)
+        answers = ask(self.store, at_once) if probe else None
+        to_do = ToDo(
+            inputs=len(sizes),
             outputs=planned.outputs,
-            skipped=planned.work.there,
-            blocks=len(planned.work.blocks),
+            skipped=work.there,
+            blocks=len(work.blocks) + len(work.new),
+            tasks=len(planned.blocks),
+            source_bytes=sum(size or 0 for size in sizes),
             threads=threads,
-            from_store=any("://" in entry.url for entry, _ in few),
-            writes_at_once=settings.value("writes-at-once"),
+            processes=processes,
+            from_store=any("://" in place_of(entry.url) for entry, _ in few),
+            reads=self.store.requests_to_read,
             layout=job.layout,
         )
-        return predict(self.store, found[: len(few)], work, found[-1] if probe else None, prices)
+        given = prices if isinstance(prices, Prices) else Prices.read(prices)
+        return predict(self.store, found, to_do, given, answers)
+
+    def _new(self, entry: Entry) -> tuple[Entry, tuple[str, ...] | None]:
+        """Return a new image with the variants that are wanted of it."""
+        return entry, self.augmentation.job.wanted(entry.key)
 
     def _records(self, entries: Sequence[Entry], images: _Images) -> list[ImageRecord]:
         """Return the records of some images; those that lie at no URL are asked of the bag."""
@@ -203,9 +218,9 @@ class WriteRun(DaskMethodsMixin):
         self._plan = None  # it was given up: what is computed next is planned anew
         at_work.stop(planned.run_id)
         try:
+            give_up(self.store, planned.run_id)
             if self.store.list(PARTS):
                 error.add_note(f"What was committed to {self.store.url} stays; the same write goes on from there.")
-            give_up(self.store, planned.run_id)
         except StoreError as unreachable:
             error.add_note(f"The lease could not be given back: {unreachable}")
 
@@ -251,48 +266,57 @@ class WriteRun(DaskMethodsMixin):
     def _make_plan(self) -> _Planned:
         job, store = self.augmentation.job, self.store
         images = self._images()
-        work = plan_work(store, job, images.entries, overwrite=self.overwrite)
+        work = plan_work(store, job, images.entries, overwrite=self.overwrite, only_failed=self.only_failed)
         run_id = uuid.uuid4().hex
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
-        at_once = settings.value("writes-at-once")
+        outputs += len(work.new.entries) * job.per_image
         owner, mark = Owner.here(run_id), work.fingerprint
-        order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, at_once)
+        record = (work.files, work.inputs, work.changed)
+        order = Order(store, job, owner, mark, *record, work.overwrite, outputs, work.litter, Flow.as_set())
         opened, report = f"open-{run_id}", f"write-{run_id}"
-        layers, block_keys = self._tasks(work.blocks, images, run_id, opened)
+        layers, block_keys, in_new = self._tasks(work, images, run_id, opened)
         plain = layers.setdefault((0, ()), {})
-        plain[opened] = Task(opened, open_run, order)
+        plain[opened] = Task(opened, open_run, order, *map(TaskRef, in_new))
         done = List(*map(TaskRef, block_keys))
-        plain[report] = Task(report, _report, TaskRef(opened), done, len(images.entries), work.there)
+        plain[report] = Task(report, _report, TaskRef(opened), done, work.asked, work.there)
         graph = self._graph(report, layers, below=bool(images.carried))
         return _Planned(run_id, work, graph, report, block_keys, outputs, images)
 
-    def _tasks(
-        self, blocks: Sequence[BlockWork], images: _Images, run_id: str, opened: str
-    ) -> tuple[Layers, list[Key]]:
-        """Return what does the blocks, and the keys whose results are their totals."""
-        plan = self.augmentation.job.plan
+    def _tasks(self, work: Work, images: _Images, run_id: str, opened: str) -> tuple[Layers, list[Key], list[Key]]:
+        """Return what does the blocks, the keys of their totals, and those of new blocks by themselves."""
         pack = partial(PackedBlocks.of, storage_options=images.storage_options, labels=images.labels)
-        if len(plan.segments) > 1:
-            masks = 0 if images.labels is None else images.labels.mask_count()
-            weigh, most = partial(decoded_bytes, masks=masks), settings.value("partition-bytes")
-            relay = Relay(plan, run_id, opened, pack, images.carried.get, weigh, most, in_flight(thread_count()))
-            keys = [relay.add(number, block) for number, block in enumerate(blocks)]
-            return relay.layers, keys
+        known, new = in_tasks(work.blocks, work.new, thread_count())
         tasks: dict[Key, Task] = {}
-        for place, group in enumerate(_grouped(blocks, thread_count())):
-            key = (f"blocks-{run_id}", place)
-            entries = (entry.key for block in group for entry, _ in block.entries)
-            needs = dict.fromkeys(images.carried[k] for k in entries if k in images.carried)
-            tasks[key] = Task(key, write_blocks, TaskRef(opened), pack(group), *map(TaskRef, needs))
-        keys = list(tasks)
-        return {(0, ()): tasks}, keys
+        in_new: list[Key] = []
+        several: list[tuple[Sequence[BlockWork] | NewBlocks, Any]] = [(blocks, pack(blocks)) for blocks in known]
+        for place, some in enumerate(new):
+            in_new.append((f"new-{run_id}", place))
+            tasks[in_new[-1]] = Task(in_new[-1], _itself, pack(some))
+            several.append((some, TaskRef(in_new[-1])))
+        if len(self.augmentation.job.plan.segments) > 1:
+            masks = 0 if images.labels is None else images.labels.mask_count()
+            weights = decoded_bytes(images.entries, masks).tolist()
+            weigh = dict(zip(images.entries.keys.tolist(), weights, strict=True)).__getitem__
+            most, at_once = settings.value("partition-bytes"), in_flight(thread_count())
+            plan = self.augmentation.job.plan
+            relay = Relay(plan, run_id, opened, pack, images.carried.get, weigh, most, at_once)
+            every = (*work.blocks, *work.new.works(self.augmentation.job))
+            keys = [relay.add(number, block) for number, block in enumerate(every)]
+            relay.layers.setdefault((0, ()), {}).update(tasks)
+            return relay.layers, keys, in_new
+        keys = [(f"blocks-{run_id}", place) for place in range(len(several))]
+        for key, (blocks, packed) in zip(keys, several, strict=True):
+            carriers = (images.carried.get(k) for k in keys_of(blocks)) if images.carried else ()
+            needs = dict.fromkeys(carrier for carrier in carriers if carrier is not None)
+            tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *map(TaskRef, needs))
+        return {(0, ()): tasks}, keys, in_new
 
     def _graph(self, name: str, layers: Layers, *, below: bool) -> HighLevelGraph:
         """Put the run's tasks on top of those that make the images, if there are any."""
         graphs: dict[str, Any] = {}
         for (level, resources), tasks in layers.items():
             its = f"{name}-{level}-{resources}" if level or resources else name
-            graphs[its] = MaterializedLayer(tasks, annotations=self._annotated(level, dict(resources)))
+            graphs[its] = MaterializedLayer(tasks, annotations=annotated(self._annotations, level, dict(resources)))
         needs: dict[str, set[str]] = {its: set() for its in graphs}
         if below and isinstance(self.source, Bag):
             optimized = self.source.__dask_optimize__(self.source.__dask_graph__(), self.source.__dask_keys__())
@@ -311,22 +335,13 @@ class WriteRun(DaskMethodsMixin):
             if segment.resources:
                 yield Need(segment.resources, ", ".join(segment.ops), is_op=True)
 
-    def _annotated(self, level: int, resources: Mapping[str, float]) -> dict[str, Any] | None:
-        """Return what the caller said of the whole write, and what some of its tasks need beside."""
-        said = dict(self._annotations)
-        if resources:
-            said["resources"] = {**(said.get("resources") or {}), **resources}
-        if level:
-            said["priority"] = _raised(said.get("priority", 0), level)
-        return said or None
-
     def _images(self) -> _Images:
         """Return the images; those of a bag are asked for their keys, here or on the active client."""
         if isinstance(self.source, Listing):
             return _Images(self.source.entries, self.source.storage_options, {}, self.source.labels)
         identify = Identify(self.augmentation.root, self.augmentation.storage_options)
         partitions = dask.compute(*self.source.map_partitions(identify).to_delayed())
-        entries = [entry for found in partitions for entry, _ in found]
+        entries = Entries.of(entry for found in partitions for entry, _ in found)
         options: Mapping[str, Any] = next((o for found in partitions for _, o in found if o is not None), {})
         carried: dict[str, Any] = {
             entry.key: key
@@ -334,13 +349,13 @@ class WriteRun(DaskMethodsMixin):
             for entry, its_options in found
             if its_options != options
         }
-        self._check_names(Listing(tuple(entries)).entries)
+        self._check_names(Listing(entries).entries)
         return _Images(entries, options, carried)
 
-    def _check_names(self, entries: Iterable[Entry]) -> None:
+    def _check_names(self, entries: Entries) -> None:
         job = self.augmentation.job
         folds = self.store.local and not job.layout.sharded and case_folds(Path(self.store.path()))
-        check_names((e.key for e in entries), job.encoder.extension, case_folds=folds)
+        check_names(entries.keys, job.encoder.extension, case_folds=folds)
 
 
 def _report(run: OpenRun, totals: Sequence[Totals], inputs: int, there: int) -> Report:
@@ -367,14 +382,6 @@ def _as_delayed(graph: Any, key: str, *, rename: Mapping[str, str] | None = None
     return Delayed((rename or {}).get(key, key), graph)
 
 
-def _raised(priority: Any, level: int) -> Any:
-    """Return the caller's priority, a number or a function of the key, raised by a level."""
-    if callable(priority):
-        return lambda key: priority(key) + level
-    return priority + level
-
-
-def _grouped(blocks: Sequence[BlockWork], threads: int) -> list[Sequence[BlockWork]]:
-    """Cut the blocks into tasks: seconds of work each, but enough of them to keep all threads busy to the end."""
-    size = min(max(len(blocks) // (threads * _TASKS_PER_THREAD), 1), MAX_BLOCKS_PER_TASK)
-    return [blocks[first : first + size] for first in range(0, len(blocks), size)]
+def _itself(packed: PackedBlocks) -> PackedBlocks:
+    """Be the task of blocks that two others need."""
+    return packed

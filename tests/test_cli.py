@@ -79,7 +79,7 @@ class TestExitCodes:
     @pytest.fixture
     def ends_with(self, monkeypatch):
         def code(outcome):
-            def pretend(folder):
+            def pretend(folder, source):
                 if isinstance(outcome, Exception):
                     raise outcome
                 return outcome

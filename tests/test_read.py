@@ -81,7 +81,7 @@ class TestLoad:
 
     def test_passes_the_storage_options_on(self, monkeypatch):
         asked = []
-        monkeypatch.setattr("kaleidoscope.read.read_url", lambda *args: asked.append(args) or PNG)
+        monkeypatch.setattr("kaleidoscope.read.read_file", lambda *args: asked.append(args) or PNG)
         load(ImageRecord("a", source=Source("s3://bucket/a.png", storage_options={"anon": True})))
         assert asked == [("s3://bucket/a.png", {"anon": True})]
 

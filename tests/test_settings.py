@@ -17,6 +17,7 @@ from dask.base import tokenize
 import kaleidoscope as ks
 from kaleidoscope import ops, settings
 from kaleidoscope.errors import DecodeError, RecipeError, StoreError
+from kaleidoscope.flow import Bounds
 from kaleidoscope.lease import Owner, take_lease
 from kaleidoscope.settings import DEFAULTS, SETTINGS, value
 from kaleidoscope.storage import Store
@@ -42,11 +43,17 @@ class TestValues:
     def test_defaults(self):
         assert {name: value(name) for name in SETTINGS} == {
             "max-pixels": 2**28,
+            "max-member-bytes": 2**30,
+            "unpacked-bytes": 2**33,
             "partition-bytes": 128 * 2**20,
             "writes-at-once": 16,
+            "write-bytes": 64 * 2**20,
+            "reads-at-once": 8,
+            "read-bytes": 64 * 2**20,
             "object-store": "auto",
             "store-tries": 8,
             "lease-expires-after": 120.0,
+            "prices": None,
             "progress": None,
         }
 
@@ -57,11 +64,18 @@ class TestValues:
             ("max-pixels", None, None),
             ("partition-bytes", "1 MiB", 2**20),
             ("partition-bytes", 1000, 1000),
+            ("max-member-bytes", "5 MiB", 5 * 2**20),
+            ("unpacked-bytes", 1000, 1000),
             ("lease-expires-after", "5 minutes", 300.0),
             ("lease-expires-after", 30, 30.0),
             ("writes-at-once", 64, 64),
+            ("write-bytes", "1 MiB", 2**20),
+            ("reads-at-once", 1, 1),
+            ("read-bytes", "1 kB", 1000),
             ("object-store", "fsspec", "fsspec"),
             ("store-tries", 1, 1),
+            ("prices", "mine.toml", "mine.toml"),
+            ("prices", None, None),
             ("progress", False, False),
             ("progress", None, None),
         ],
@@ -102,6 +116,8 @@ class TestValues:
             ("lease-expires-after", float("nan")),
             ("lease-expires-after", None),
             ("lease-expires-after", False),
+            ("prices", 5),
+            ("prices", ""),
             ("progress", "yes"),
             ("progress", 1),
         ],
@@ -245,14 +261,27 @@ class TestTheLease:
         assert take_lease(store, Owner.here("mine")).number == 2
 
 
-def test_writes_at_once_travel_with_the_run(photos, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("way", "given", "used"),
+    [
+        ("WriteBehind", {"writes_at_once": 3, "write_bytes": "1 MiB"}, (3, 2**20)),
+        ("ReadAhead", {"reads_at_once": 4, "read_bytes": "2 MiB"}, (4, 2**21)),
+    ],
+)
+def test_bounds_of_what_is_on_its_way_travel_with_the_run(way, given, used, photos, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("kaleidoscope.blocks.WriteBehind", lambda store, at_once: seen.append(at_once) or 1 / 0)
-    with set_to(writes_at_once=3):
+    monkeypatch.setattr(f"kaleidoscope.blocks.{way}", lambda _, bounds: seen.append(bounds) or 1 / 0)
+    with set_to(**given):
         write = ks.augment(photos, ops.HorizontalFlip(), tmp_path / "out")
         with pytest.raises(ZeroDivisionError):
             write.compute()
-    assert seen == [3]
+    assert seen == [Bounds(*used)]
+
+
+def test_bounds_of_what_is_read_ahead_are_those_of_when_the_bag_was_made(photos):
+    with set_to(reads_at_once=2, read_bytes=500):
+        views = ks.augment(photos, ops.HorizontalFlip())
+    assert views.augmentation.reads == Bounds(2, 500)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +325,8 @@ class TestThePage:
             ).stdout
             for first, more in (("", {"DASK_CONFIG": str(tmp_path)}), ("", variables), (code, {}))
         ]
-        assert found == [f"{[1_000_000_000, 128 * 2**20, 16, 'auto', 8, 600.0, None]}\n"] * 3
+        set_there = {**DEFAULTS, "max-pixels": 1_000_000_000, "lease-expires-after": 600.0}
+        assert found == [f"{list(set_there.values())}\n"] * 3
 
     def test_shows_how_logs_are_heard_here_and_on_workers(self):
         code = (

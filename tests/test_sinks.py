@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from kaleidoscope.entries import texts
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.sinks import MAX_COMPONENT, check_names, output_name
 
@@ -18,6 +19,7 @@ PIECES = st.sampled_from(
 )
 COMPONENTS = st.lists(PIECES, max_size=4).map("".join)
 KEYS = st.lists(COMPONENTS, min_size=1, max_size=3).map("/".join)
+LISTED = KEYS.filter(lambda key: "\ud800" not in key)  # what is no text is refused before
 
 
 def size(text):
@@ -68,11 +70,11 @@ def test_nothing_escapes_the_target_for_any_text(key, variant, extension):
     assert posixpath.normpath("/target/" + output_name(key, variant, extension)).startswith("/target/")
 
 
-@given(st.lists(KEYS, min_size=2, max_size=6, unique=True), FORMATS, st.booleans())
+@given(st.lists(LISTED, min_size=2, max_size=6, unique=True), FORMATS, st.booleans())
 @settings(deadline=None, max_examples=300)
 def test_no_two_outputs_share_a_name(keys, extension, case_folds):
     try:
-        check_names(keys, extension, case_folds=case_folds)
+        check_names(texts(keys), extension, case_folds=case_folds)
     except RecipeError:
         assume(False)  # refused, so nothing is written
     variants = ["original", "hflip", "hflip-rotate", "1", "-".join(["hsv"] * 60)]
@@ -81,15 +83,15 @@ def test_no_two_outputs_share_a_name(keys, extension, case_folds):
     assert len(set(names)) == len(names)
 
 
-@given(st.lists(KEYS, min_size=1, max_size=6, unique=True), FORMATS)
+@given(st.lists(LISTED, min_size=1, max_size=6, unique=True), FORMATS)
 @settings(deadline=None)
 def test_only_keys_that_would_share_an_output_are_refused(keys, extension):
     names = {output_name(key, "hflip", extension) for key in keys}
     if len(names) == len(keys):
-        check_names(keys, extension, case_folds=False)
+        check_names(texts(keys), extension, case_folds=False)
     else:
         with pytest.raises(RecipeError, match="would have the same outputs"):
-            check_names(keys, extension, case_folds=False)
+            check_names(texts(keys), extension, case_folds=False)
 
 
 def test_a_name_does_not_depend_on_the_other_inputs():
@@ -141,22 +143,22 @@ class TestKeysThatShareAnOutput:
             (["/a.jpg", "a.jpg"], "jpg"),
             (["a\\b.jpg", "a%5Cb.jpg"], "jpg"),
             (["../a.jpg", "%2E%2E/a.jpg"], "jpg"),
-            (["a.jpg", "a.jpg"], "jpg"),
+            ([".jpg", ".jpg.jpg"], "jpg"),
         ],
     )
     def test_are_refused_with_both(self, keys, extension):
         with pytest.raises(RecipeError) as refused:
-            check_names(["other.jpg", *keys], extension, case_folds=False)
+            check_names(texts(["other.jpg", *keys]), extension, case_folds=False)
         assert all(repr(key) in refused.value.message for key in keys)
 
     @pytest.mark.parametrize("keys", [["A.jpg", "a.jpg"], ["Cat/1.jpg", "cat/1.jpg"], ["ÜBER.jpg", "über.jpg"]])
     def test_but_for_their_case_are_refused_where_the_target_folds_it(self, keys):
-        check_names(keys, "npy", case_folds=False)
+        check_names(texts(keys), "npy", case_folds=False)
         with pytest.raises(RecipeError, match=r"would have the same outputs.*upper from lower case"):
-            check_names(keys, "npy", case_folds=True)
+            check_names(texts(keys), "npy", case_folds=True)
 
     def test_are_found_among_many(self):
         keys = [f"{i}.jpg" for i in range(10_000)]
-        check_names(keys, "jpg", case_folds=True)
+        check_names(texts(keys), "jpg", case_folds=True)
         with pytest.raises(RecipeError, match=r"'77.jpg' and '77'"):
-            check_names([*keys, "77"], "jpg", case_folds=True)
+            check_names(texts([*keys, "77"]), "jpg", case_folds=True)

@@ -9,9 +9,11 @@ from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
+from kaleidoscope.listing import KeyRun, Listing, unpack
 from kaleidoscope.record import Source
-from kaleidoscope.sources import Entry, Listing, extension, list_images, unpack
+from kaleidoscope.sources import extension, list_images
 from kaleidoscope.storage import read_url
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen
@@ -81,8 +83,8 @@ class TestAFolder:
     def test_is_sorted_whatever_the_store_says_first(self, tmp_path, monkeypatch):
         for name in "bac":
             (tmp_path / f"{name}.jpg").write_bytes(b"1")
-        find = LocalFileSystem.find
-        monkeypatch.setattr(LocalFileSystem, "find", lambda *args, **more: dict(reversed(find(*args, **more).items())))
+        ls = LocalFileSystem.ls
+        monkeypatch.setattr(LocalFileSystem, "ls", lambda *args, **more: ls(*args, **more)[::-1])
         assert keys(list_images(tmp_path)) == ["a.jpg", "b.jpg", "c.jpg"]
 
     def test_without_images_is_refused_with_what_was_looked_for(self, make):
@@ -254,39 +256,41 @@ class TestEntries:
         assert after.etag != before[0].etag
 
     def test_become_records_without_pixels(self):
-        listing = Listing((Entry("a", "/x/a", 3, "e"), Entry("b", "/x/b")), "/x", {"secret": SECRET})
+        listing = Listing(Entries.of([Entry("a", "/x/a", 3, "e"), Entry("b", "/x/b")]), "/x", {"secret": SECRET})
         one, other = listing.records()
         assert (one.key, one.pixels, one.variant) == ("a", None, "original")
         assert one.source == Source("/x/a", 3, "e", {"secret": SECRET})
         assert other.source == Source("/x/b", None, "", {"secret": SECRET})
 
     def test_never_show_credentials(self):
-        listing = Listing((Entry("a", "s3://b/a"),), "s3://b", {"secret": SECRET})
+        listing = Listing(Entries.of([Entry("a", "s3://b/a")]), "s3://b", {"secret": SECRET})
         assert SECRET not in repr(listing)
-        assert SECRET not in repr(listing.pack(1))
+        assert SECRET not in repr(list(listing.runs(1)))
+        assert SECRET not in repr(listing.runs(1)[0].packed())
         assert SECRET not in repr(listing.records())
 
 
 class TestPacks:
     @given(ENTRIES)
     def test_give_back_what_was_packed(self, entries):
-        packed = Listing(tuple(entries), storage_options={"secret": SECRET}).packed(entries)
-        assert packed.listing().entries == tuple(entries)
+        listing = Listing(Entries.of(entries), storage_options={"secret": SECRET})
+        packed = pickle.loads(pickle.dumps(KeyRun(listing, 0, len(entries))))
+        assert list(packed.listing().entries) == entries
         assert [(r.key, r.source) for r in unpack(packed)] == [
             (e.key, Source(e.url, e.size, e.etag, {"secret": SECRET})) for e in entries
         ]
 
     @given(ENTRIES, st.integers(1, 4))
     def test_hold_at_most_so_many_in_order(self, entries, size):
-        packs = Listing(tuple(entries)).pack(size)
-        lengths = [len(unpack(pack)) for pack in packs]
+        runs = Listing(Entries.of(entries)).runs(size)
+        lengths = [len(unpack(run)) for run in runs]
         assert all(length == size for length in lengths[:-1])
         assert all(0 < length <= size for length in lengths[-1:])
-        assert [record.key for pack in packs for record in unpack(pack)] == [entry.key for entry in entries]
+        assert [record.key for run in runs for record in unpack(run)] == [entry.key for entry in entries]
 
     def test_are_small(self):
         entries = [Entry(f"train/{i:07d}.jpg", f"s3://bucket/train/{i:07d}.jpg", 90_000, "e") for i in range(10_000)]
-        assert len(pickle.dumps(Listing(tuple(entries)).packed(entries))) < 20 * 10_000
+        assert len(pickle.dumps(Listing(Entries.of(entries)).runs(10_000)[0])) < 20 * 10_000
 
 
 @pytest.mark.parametrize(
@@ -332,5 +336,7 @@ class TestErrors:
 def test_a_bag_shows_no_credentials_of_its_root():
     from kaleidoscope.bag import ImageBag
 
-    bag = ImageBag({("images", 0): []}, "images", 1, Listing((Entry("a.jpg", SIGNED),), "http://me:secret@host/"))
+    bag = ImageBag(
+        {("images", 0): []}, "images", 1, Listing(Entries.of([Entry("a.jpg", SIGNED)]), "http://me:secret@host/")
+    )
     assert repr(bag) == "ImageBag<1 images in http://host/, npartitions=1>"

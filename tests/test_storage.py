@@ -18,11 +18,11 @@ from kaleidoscope.storage import (
     Store,
     filesystem,
     is_local,
-    public,
     read_url,
     store_errors,
 )
-from kaleidoscope.write_behind import WRITES_AT_ONCE, WriteBehind
+from kaleidoscope.urls import public
+from kaleidoscope.write_behind import WriteBehind
 
 SECRET = "hunter2"  # noqa: S105 - what must not be seen
 
@@ -411,97 +411,6 @@ def test_a_store_travels_without_its_connection(store):
     arrived = pickle.loads(data)
     assert (arrived.url, arrived.local, repr(arrived)) == (store.url, store.local, repr(store))
     assert arrived.read("a") == b"1"
-
-
-class Gate(Store):
-    """A remote store whose writes wait until they are let through by name; some fail."""
-
-    def __init__(self, url, names, failing=()):
-        super().__init__(url)
-        self.gates = {name: threading.Event() for name in names}
-        self.failing, self.finished = set(failing), []
-
-    def write(self, name, data):
-        assert self.gates[name].wait(30)
-        if name in self.failing:
-            raise StoreError(f"no {name}")
-        super().write(name, data)
-        self.finished.append(name)
-
-    def open(self):
-        for gate in self.gates.values():
-            gate.set()
-
-
-class TestWriteBehind:
-    def test_writes_all_by_the_end_of_the_block(self, store):
-        with WriteBehind(store) as writer:
-            for i in range(3 * WRITES_AT_ONCE):
-                writer.write(f"a{i:02d}", b"%d" % i)
-        assert [store.read(name) for name in store.list("")] == [b"%d" % i for i in range(3 * WRITES_AT_ONCE)]
-
-    def test_writes_to_disk_at_once(self, disk):
-        writer = WriteBehind(disk)
-        writer.write("a", b"1")
-        assert disk.read("a") == b"1"
-
-    def test_lets_the_caller_go_on(self, memory):
-        store = Gate(memory, "a")
-        with WriteBehind(store) as writer:
-            writer.write("a", b"1")
-            assert store.finished == []
-            store.open()
-            writer.wait()
-            assert store.finished == ["a"]
-
-    def test_lets_a_bounded_number_wait(self, memory):
-        names = [f"{i:02d}" for i in range(WRITES_AT_ONCE + 1)]
-        store = Gate(memory, names)
-        with WriteBehind(store) as writer:
-            for name in names[:-1]:
-                writer.write(name, b"")
-            one_more = threading.Thread(target=writer.write, args=(names[-1], b""))
-            one_more.start()
-            one_more.join(0.1)
-            assert one_more.is_alive()  # it waits: nothing has been written yet
-            store.gates[names[0]].set()
-            one_more.join(30)
-            assert not one_more.is_alive()
-            assert store.finished == names[:1]
-            store.open()
-        assert sorted(store.finished) == names
-
-    def test_raises_the_first_error_of_those_that_failed(self, memory):
-        store = Gate(memory, "abcd", failing="bc")
-        store.open()
-        with pytest.raises(StoreError, match="no b"), WriteBehind(store) as writer:  # noqa: PT012
-            for name in "abcd":
-                writer.write(name, b"")
-
-    def test_raises_an_error_at_the_next_chance(self, memory):
-        names = [f"{i:02d}" for i in range(WRITES_AT_ONCE + 2)]
-        store = Gate(memory, names, failing=names[:1])
-        store.open()
-        accepted = []
-        with pytest.raises(StoreError, match="no 00"), WriteBehind(store) as writer:  # noqa: PT012
-            for name in names:
-                writer.write(name, b"")
-                accepted.append(name)
-        assert accepted == names[:WRITES_AT_ONCE]
-
-    def test_lets_the_error_of_the_block_out(self, memory):
-        store = Gate(memory, "ab", failing="a")
-        store.open()
-        with pytest.raises(KeyError, match="mine"), WriteBehind(store) as writer:  # noqa: PT012
-            writer.write("a", b"")
-            raise KeyError("mine")
-
-    def test_ends_its_threads(self, memory):
-        before = set(threading.enumerate())
-        with WriteBehind(Store(memory)) as writer:
-            writer.write("a", b"1")
-            assert set(threading.enumerate()) - before
-        assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(

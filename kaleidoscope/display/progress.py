@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rich import progress
+    from rich.status import Status
+
+#: Seconds after which somebody who waits wants to know what for.
+_A_WHILE = 1.0
 
 
 class Progress:
@@ -63,6 +68,56 @@ class Progress:
             failures = f"[red]{self.failed:,} inputs failed[/red]" if self.failed else ""
             task = self._bar.task_ids[0]
             self._bar.update(task, advance=outputs, rate=f"{rate:,.0f} outputs/s", failures=failures)
+
+
+class Counting:
+    """A line that counts what nobody knows the number of; only where it takes a while.
+
+    Parameters
+    ----------
+    what : str
+        Is counted.
+    enabled : bool, optional
+        By default only if stderr is a terminal, or in a notebook.
+
+    Examples
+    --------
+    >>> with Counting("keys listed", enabled=False) as counting:
+    ...     counting.advance(1000)
+    """
+
+    def __init__(self, what: str, enabled: bool | None = None) -> None:  # noqa: FBT001 - as rich has it
+        self.what = what
+        self.enabled = somebody_is_looking() if enabled is None else enabled
+        self.count = 0
+        self._started = 0.0
+        self._line: Status | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Show nothing yet."""
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the line away."""
+        if self._line is not None:
+            self._line.stop()
+            self._line = None
+
+    def advance(self, more: int) -> None:
+        """Count so many more, on whatever thread."""
+        with self._lock:
+            self.count += more
+            if self.enabled and self._line is None and time.monotonic() - self._started > _A_WHILE:
+                from rich.console import Console
+
+                self._line = Console(stderr=True).status("")
+                self._line.start()
+            if self._line is not None:
+                self._line.update(f"{self.count:,} {self.what}")
 
 
 def somebody_is_looking() -> bool:

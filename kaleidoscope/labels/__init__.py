@@ -4,5 +4,6 @@
 """
 
 from kaleidoscope.labels.masks import Masks
+from kaleidoscope.labels.webdataset import WebDataset
 
-__all__ = ["Masks"]
+__all__ = ["Masks", "WebDataset"]

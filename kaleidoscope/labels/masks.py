@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaleidoscope import settings
+from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS, decode
+from kaleidoscope.entries import Entry
 from kaleidoscope.errors import DecodeError, RecipeError
-from kaleidoscope.sources import Entry, Url, list_images
-from kaleidoscope.storage import public, read_url
+from kaleidoscope.sources import Url, list_images
 from kaleidoscope.targets import Targets
+from kaleidoscope.urls import public
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,7 +140,7 @@ class Masks:
         entry = (self.entries or {}).get(_stem(key))
         if entry is None:
             return None
-        mask = values_of(read_url(entry.url, self.storage_options or {}), public(entry.url), self.max_pixels)
+        mask = values_of(read_file(entry.url, self.storage_options or {}), public(entry.url), self.max_pixels)
         return Targets(masks={self.name: mask})
 
 

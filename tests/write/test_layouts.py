@@ -575,7 +575,7 @@ def test_augment_to_a_target_takes_a_layout(many, check_shards, layout, tmp_path
 
 
 def test_keys_that_differ_in_case_are_no_trouble_in_a_shard(layout, monkeypatch, check_shards, tmp_path):
-    monkeypatch.setattr("kaleidoscope.writing._case_folds", lambda _: True)
+    monkeypatch.setattr("kaleidoscope.writing.case_folds", lambda _: True)
     dataset = [ks.ImageRecord(key, np.zeros((4, 6, 3), np.uint8)) for key in ("a.jpg", "A.jpg")]
     ks.augment(dataset, [ops.HorizontalFlip()], to=tmp_path / "out", layout=layout).compute()
     assert len(check_shards(tmp_path / "out")[0]) == 4

@@ -12,6 +12,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
+from dask._task_spec import TaskRef
 from dask.threaded import get as threaded_get
 
 from kaleidoscope import lease as leases
@@ -54,11 +55,13 @@ def plan_of():
 
     def plan_of(run):
         order, blocks = None, []
-        for task in run.__dask_graph__().to_dict().values():
+        graph = run.__dask_graph__().to_dict()
+        for task in graph.values():
             if task.func is open_run:
-                (order,) = task.args
+                order = task.args[0]
             elif task.func is write_blocks:
-                blocks.append(task.args[1])
+                packed = task.args[1]
+                blocks.append(graph[packed.key]() if isinstance(packed, TaskRef) else packed)
         return order, blocks
 
     return plan_of
@@ -164,11 +167,11 @@ def test_overtaken_run_commits_nothing_more(photos, augmented, plan_of, check_wh
     run = augmented(photos, 1).write(tmp_path / "out", format="png")
     order, blocks = plan_of(run)
     assert len(blocks) == 2
-    orphan = open_run(replace(order, owner=replace(order.owner, born=0.0)))  # its client was killed since
+    orphan = open_run(replace(order, owner=replace(order.owner, born=0.0)), *blocks)  # its client was killed since
     write_blocks(orphan, blocks[0])
 
     heir_order, heir_blocks = plan_of(augmented(photos, 1).write(tmp_path / "out", format="png"))
-    heir = open_run(heir_order)
+    heir = open_run(heir_order, *heir_blocks)
     with pytest.raises(StoreError, match="another one has taken over"):
         write_blocks(orphan, blocks[1])
     totals = [write_blocks(heir, packed) for packed in heir_blocks]
@@ -181,7 +184,7 @@ def test_overtaken_run_commits_nothing_more(photos, augmented, plan_of, check_wh
 def test_task_that_runs_again_leaves_what_it_had_committed(photos, augmented, plan_of, stamps, tmp_path):
     """A scheduler does so when the worker that knew the outcome has died."""
     order, blocks = plan_of(augmented(photos, 2).write(tmp_path / "out"))
-    opened = open_run(order)
+    opened = open_run(order, *blocks)
     totals = [write_blocks(opened, packed) for packed in blocks]
     before = stamps(tmp_path / "out")
     again = [write_blocks(opened, packed) for packed in blocks]
@@ -197,9 +200,9 @@ def test_opening_again_in_the_same_run_does_no_harm(overwrite, photos, augmented
     run = augmented(photos, 2).write(tmp_path / "out", format="png", overwrite=overwrite)
     order, blocks = plan_of(run)
     first, *others = blocks
-    opened = open_run(order)
+    opened = open_run(order, *blocks)
     totals = [write_blocks(opened, first)]
-    again = open_run(order)
+    again = open_run(order, *blocks)
     totals += [write_blocks(again, packed) for packed in others]
     assert close_run(again, totals).outputs == (48 if overwrite else 24)
     rows, _ = check_whole(tmp_path / "out")
@@ -207,10 +210,10 @@ def test_opening_again_in_the_same_run_does_no_harm(overwrite, photos, augmented
 
 
 def test_opening_again_in_the_same_run_leaves_a_write_under_way_alone(photos, augmented, plan_of, tmp_path):
-    order, _ = plan_of(augmented(photos, 1).write(tmp_path / "out"))
-    opened = open_run(order)
+    order, blocks = plan_of(augmented(photos, 1).write(tmp_path / "out"))
+    opened = open_run(order, *blocks)
     written = opened.store._temporary(b"of another worker of this run, about to be renamed")
-    open_run(order)
+    open_run(order, *blocks)
     assert Path(written).exists()
 
 

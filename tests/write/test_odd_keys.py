@@ -93,7 +93,7 @@ def test_any_name_can_be_said_on_the_command_line(odd, name, tmp_path):
 
 
 def test_letters_that_a_target_takes_for_the_same_are_refused(augmented, monkeypatch, tmp_path):
-    monkeypatch.setattr("kaleidoscope.writing._case_folds", lambda _: True)
+    monkeypatch.setattr("kaleidoscope.writing.case_folds", lambda _: True)
     assert unicodedata.normalize("NFC", E_DECOMPOSED) == E_COMPOSED
     with pytest.raises(RecipeError, match="would have the same outputs"):
         augmented([(key, small(0)) for key in (E_COMPOSED, E_DECOMPOSED)], 1).write(tmp_path / "out").compute()

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import kaleidoscope as ks
+from kaleidoscope import lease as leases
 from kaleidoscope import ops
 from kaleidoscope.bag import StreamingBag
 from kaleidoscope.errors import RecipeError, StoreError
@@ -29,10 +30,22 @@ def source(make_photos, tmp_path):
 
 
 @pytest.fixture
-def target(source, augmented, tmp_path):
-    """What two ops make of them, as PNG: two blocks of four and two photos, 24 outputs."""
-    assert augmented(source, 2).write(tmp_path / "out", format="png").compute().outputs == 24
+def place(tmp_path):
+    """Where the target of a test lies: a folder, for a bucket the one on the server's disk."""
     return tmp_path / "out"
+
+
+@pytest.fixture
+def to(place):
+    """Return a function that gives the URL of the target."""
+    return str
+
+
+@pytest.fixture
+def target(source, augmented, place, to):
+    """What two ops make of them, as PNG: two blocks of four and two photos, 24 outputs."""
+    assert augmented(source, 2).write(to(place), format="png").compute().outputs == 24
+    return place
 
 
 @pytest.mark.parametrize(
@@ -158,125 +171,141 @@ def test_list_with_a_root_knows_its_target_lies_inside(source, augmented):
 # ------------------------------------------------------------------------------------ a dataset that changes
 
 
-def test_new_images_make_new_blocks_and_leave_old_outputs(source, augmented, target, make_photos, stamps, check_whole):
-    old_parts, old = parts(target), stamps(target)
-    make_photos(source, 5, first=6)
-    shutil.copy(source / "000.jpg", source / "0000.jpg")  # sorted among the old ones
-    report = augmented(source, 2).write(target, format="png").compute()
-    assert (report.inputs, report.outputs, report.skipped) == (12, 24, 24)
-    assert stamps(target, old) == old
-    new_parts = set(parts(target)) - set(old_parts)
-    assert set(old_parts) <= set(parts(target))
-    assert sorted(name[:8] for name in new_parts) == ["00000002", "00000003"]
-    rows, _ = check_whole(target)
-    assert len(rows) == 48
+class ADatasetThatChanges:
+    """What a later run does of it, wherever the target lies."""
+
+    def test_new_images_make_new_blocks_and_leave_old_outputs(
+        self, source, augmented, target, make_photos, stamps, check_whole, to
+    ):
+        old_parts, old = parts(target), stamps(target)
+        make_photos(source, 5, first=6)
+        shutil.copy(source / "000.jpg", source / "0000.jpg")  # sorted among the old ones
+        report = augmented(source, 2).write(to(target), format="png").compute()
+        assert (report.inputs, report.outputs, report.skipped) == (12, 24, 24)
+        assert stamps(target, old) == old
+        new_parts = set(parts(target)) - set(old_parts)
+        assert set(old_parts) <= set(parts(target))
+        assert sorted(name[:8] for name in new_parts) == ["00000002", "00000003"]
+        rows, _ = check_whole(target)
+        assert len(rows) == 48
+
+    def test_changed_image_is_made_anew_and_its_newest_rows_count(
+        self, source, augmented, target, pixels, stamps, check_whole, tmp_path, to
+    ):
+        import cv2
+
+        old = stamps(target)
+        (source / "003.jpg").write_bytes(cv2.imencode(".jpg", pixels(99, (40, 50, 3)))[1].tobytes())
+        run = augmented(source, 2).write(to(target), format="png")
+        assert run.left == 4
+        report = run.compute()
+        assert (report.outputs, report.skipped) == (4, 20)
+        rows, files = check_whole(target)
+        assert len(rows) == 24
+        size = (source / "003.jpg").stat().st_size
+        assert [size] * 4 == rows[rows["key"] == "003.jpg"]["source_size"].tolist()
+        assert {50} == set(rows[rows["key"] == "003.jpg"]["width"])
+        untouched = {name: stamp for name, stamp in old.items() if not name.startswith("003")}
+        assert stamps(target, untouched) == untouched
+        augmented(source, 2).write(tmp_path / "fresh", format="png").compute()
+        fresh_rows, fresh_files = check_whole(tmp_path / "fresh")
+        assert files == fresh_files
+        assert rows.equals(fresh_rows)
+        assert run.left == 0
+        assert run.compute().outputs == 0
+
+    def test_image_touched_but_equal_is_made_anew_once(self, source, augmented, target, files, to):
+        import os
+
+        before = files(target)
+        os.utime(source / "003.jpg", ns=(10**18, 10**18))
+        run = augmented(source, 2).write(to(target), format="png")
+        assert [run.compute().outputs, run.compute().outputs] == [4, 0]
+        assert files(target) == before
+
+    def test_removed_image_keeps_its_rows_and_outputs(self, source, augmented, target, stamps, check_whole, to):
+        before = stamps(target)
+        (source / "001.jpg").unlink()
+        report = augmented(source, 2).write(to(target), format="png").compute()
+        assert (report.inputs, report.outputs, report.skipped) == (5, 0, 20)
+        assert stamps(target) == before
+        rows, _ = check_whole(target)
+        assert rows["key"].nunique() == 6
+
+    def test_removed_image_and_new_op_together(self, source, augmented, target, check_whole, to):
+        (source / "001.jpg").unlink()
+        run = augmented(source, 3).write(to(target), format="png")
+        assert run.left == 20
+        assert [run.compute().outputs, run.compute().outputs] == [20, 0]
+        rows, _ = check_whole(target)
+        assert rows.groupby("key").size().to_dict() == {f"{i:03d}.jpg": 4 if i == 1 else 8 for i in range(6)}
+
+    def test_changed_image_and_new_op_together(self, source, augmented, target, make_photos, check_whole, tmp_path, to):
+        shutil.copy(make_photos(tmp_path / "others", 1, first=50) / "050.jpg", source / "002.jpg")
+        run = augmented(source, 3).write(to(target), format="png")
+        assert run.left == 8 + 5 * 4
+        assert [run.compute().outputs, run.compute().outputs] == [28, 0]
+        rows, files = check_whole(target)
+        augmented(source, 3).write(tmp_path / "fresh", format="png").compute()
+        fresh_rows, fresh_files = check_whole(tmp_path / "fresh")
+        assert files == fresh_files
+        assert rows.equals(fresh_rows)
+
+    def test_failed_rows_are_retried_and_a_retry_that_fails_again_adds_no_part(
+        self, source, augmented, make_photos, check_whole, tmp_path, to, place
+    ):
+        good = (source / "004.jpg").read_bytes()
+        (source / "004.jpg").write_bytes(good[: len(good) // 2])
+        target = place
+        run = augmented(source, 2).write(to(target), format="png")
+        report = run.compute()
+        assert (report.inputs, report.outputs, report.failed) == (6, 20, 1)
+        rows, _ = check_whole(target)
+        assert (rows["status"] == "failed").sum() == 4
+        before = everything(target)
+
+        assert run.left == 4
+        again = run.compute()
+        assert (again.outputs, again.skipped, again.failed) == (0, 20, 1)
+        assert everything(target) == before
+
+        (source / "004.jpg").write_bytes(good)
+        repaired = run.compute()
+        assert (repaired.outputs, repaired.skipped, repaired.failed) == (4, 20, 0)
+        assert len(repaired.errors) == 0
+        rows, files = check_whole(target)
+        assert rows["status"].tolist() == ["ok"] * 24
+        assert run.left == 0
+        augmented(source, 2).write(tmp_path / "fresh", format="png").compute()
+        assert files == check_whole(tmp_path / "fresh")[1]
+
+    def test_image_that_breaks_loses_its_old_outputs_from_the_manifest(self, source, augmented, target, rows, to):
+        (source / "000.jpg").write_bytes(b"no image any more")
+        report = augmented(source, 2).write(to(target), format="png").compute()
+        assert (report.outputs, report.skipped, report.failed) == (0, 20, 1)
+        table = rows(target)
+        assert len(table) == 24
+        broken = table[table["key"] == "000.jpg"]
+        assert broken["status"].tolist() == ["failed"] * 4
+        assert broken["output"].isna().all()
 
 
-def test_changed_image_is_made_anew_and_its_newest_rows_count(
-    source, augmented, target, pixels, stamps, check_whole, tmp_path
-):
-    import cv2
-
-    old = stamps(target)
-    (source / "003.jpg").write_bytes(cv2.imencode(".jpg", pixels(99, (40, 50, 3)))[1].tobytes())
-    run = augmented(source, 2).write(target, format="png")
-    assert run.left == 4
-    report = run.compute()
-    assert (report.outputs, report.skipped) == (4, 20)
-    rows, files = check_whole(target)
-    assert len(rows) == 24
-    size = (source / "003.jpg").stat().st_size
-    assert [size] * 4 == rows[rows["key"] == "003.jpg"]["source_size"].tolist()
-    assert {50} == set(rows[rows["key"] == "003.jpg"]["width"])
-    untouched = {name: stamp for name, stamp in old.items() if not name.startswith("003")}
-    assert stamps(target, untouched) == untouched
-    augmented(source, 2).write(tmp_path / "fresh", format="png").compute()
-    fresh_rows, fresh_files = check_whole(tmp_path / "fresh")
-    assert files == fresh_files
-    assert rows.equals(fresh_rows)
-    assert run.left == 0
-    assert run.compute().outputs == 0
+class TestOnDisk(ADatasetThatChanges):
+    """A folder."""
 
 
-def test_image_touched_but_equal_is_made_anew_once(source, augmented, target, files):
-    import os
+class TestOnS3(ADatasetThatChanges):
+    """A bucket; what lies there is seen on the server's disk."""
 
-    before = files(target)
-    os.utime(source / "003.jpg", ns=(10**18, 10**18))
-    run = augmented(source, 2).write(target, format="png")
-    assert [run.compute().outputs, run.compute().outputs] == [4, 0]
-    assert files(target) == before
+    @pytest.fixture
+    def place(self, s3_server, tmp_path):
+        return s3_server[1] / "out" / tmp_path.name
 
-
-def test_removed_image_keeps_its_rows_and_outputs(source, augmented, target, stamps, check_whole):
-    before = stamps(target)
-    (source / "001.jpg").unlink()
-    report = augmented(source, 2).write(target, format="png").compute()
-    assert (report.inputs, report.outputs, report.skipped) == (5, 0, 20)
-    assert stamps(target) == before
-    rows, _ = check_whole(target)
-    assert rows["key"].nunique() == 6
-
-
-def test_removed_image_and_new_op_together(source, augmented, target, check_whole):
-    (source / "001.jpg").unlink()
-    run = augmented(source, 3).write(target, format="png")
-    assert run.left == 20
-    assert [run.compute().outputs, run.compute().outputs] == [20, 0]
-    rows, _ = check_whole(target)
-    assert rows.groupby("key").size().to_dict() == {f"{i:03d}.jpg": 4 if i == 1 else 8 for i in range(6)}
-
-
-def test_changed_image_and_new_op_together(source, augmented, target, make_photos, check_whole, tmp_path):
-    shutil.copy(make_photos(tmp_path / "others", 1, first=50) / "050.jpg", source / "002.jpg")
-    run = augmented(source, 3).write(target, format="png")
-    assert run.left == 8 + 5 * 4
-    assert [run.compute().outputs, run.compute().outputs] == [28, 0]
-    rows, files = check_whole(target)
-    augmented(source, 3).write(tmp_path / "fresh", format="png").compute()
-    fresh_rows, fresh_files = check_whole(tmp_path / "fresh")
-    assert files == fresh_files
-    assert rows.equals(fresh_rows)
-
-
-def test_failed_rows_are_retried_and_a_retry_that_fails_again_adds_no_part(
-    source, augmented, make_photos, check_whole, tmp_path
-):
-    good = (source / "004.jpg").read_bytes()
-    (source / "004.jpg").write_bytes(good[: len(good) // 2])
-    target = tmp_path / "out"
-    run = augmented(source, 2).write(target, format="png")
-    report = run.compute()
-    assert (report.inputs, report.outputs, report.failed) == (6, 20, 1)
-    rows, _ = check_whole(target)
-    assert (rows["status"] == "failed").sum() == 4
-    before = everything(target)
-
-    assert run.left == 4
-    again = run.compute()
-    assert (again.outputs, again.skipped, again.failed) == (0, 20, 1)
-    assert everything(target) == before
-
-    (source / "004.jpg").write_bytes(good)
-    repaired = run.compute()
-    assert (repaired.outputs, repaired.skipped, repaired.failed) == (4, 20, 0)
-    assert len(repaired.errors) == 0
-    rows, files = check_whole(target)
-    assert rows["status"].tolist() == ["ok"] * 24
-    assert run.left == 0
-    augmented(source, 2).write(tmp_path / "fresh", format="png").compute()
-    assert files == check_whole(tmp_path / "fresh")[1]
-
-
-def test_image_that_breaks_loses_its_old_outputs_from_the_manifest(source, augmented, target, rows):
-    (source / "000.jpg").write_bytes(b"no image any more")
-    report = augmented(source, 2).write(target, format="png").compute()
-    assert (report.outputs, report.skipped, report.failed) == (0, 20, 1)
-    table = rows(target)
-    assert len(table) == 24
-    broken = table[table["key"] == "000.jpg"]
-    assert broken["status"].tolist() == ["failed"] * 4
-    assert broken["output"].isna().all()
+    @pytest.fixture
+    def to(self, s3_server, place, in_environment, monkeypatch):
+        in_environment(s3_server[0].options)
+        monkeypatch.setattr(leases, "_SETTLES_IN", 0.05)  # nobody else writes here
+        return lambda path: f"s3://{path.relative_to(s3_server[1]).as_posix()}"
 
 
 # ------------------------------------------------------------------------------------ a sample
