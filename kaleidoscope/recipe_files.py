@@ -15,13 +15,12 @@ from kaleidoscope import registry
 from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.ops.base import Part
 from kaleidoscope.ops.combine import Branch, PowerSet, as_recipe
+from kaleidoscope.plain_yaml import Place, read_plain
 from kaleidoscope.recipe import from_spec, to_spec
 
 #: Of the file's form, under the key ``kaleidoscope``.
 RECIPE_VERSION = 1
 
-_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
-_Place = tuple[str | int, ...]
 _KEYS = ("kaleidoscope", "recipe")
 
 
@@ -52,11 +51,7 @@ def load_recipe(path: str | os.PathLike[str], *, allow_functions: bool = False) 
         With the file, the line and the place in it, and what was expected there.
     """
     name = os.fspath(path)
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the recipe {name}: {error}") from None
-    content, lines = _parse(text, name)
+    content, lines = read_plain(path, "the recipe")
     if not isinstance(content, Mapping) or set(content) != set(_KEYS):
         keys = list(content) if isinstance(content, Mapping) else []
         odd = next((str(key) for key in keys if key not in _KEYS), None)
@@ -112,11 +107,11 @@ def _short(spec: dict[str, Any]) -> dict[str, Any] | str:
     return spec if settings else name
 
 
-def _read(spec: Any, place: _Place, lines: Mapping[_Place, int], name: str, *, allow_functions: bool) -> Part:
+def _read(spec: Any, place: Place, lines: Mapping[Place, int], name: str, *, allow_functions: bool) -> Part:
     """Read one part; inner parts first, so that an error names the innermost place."""
     if isinstance(spec, Mapping) and len(spec) == 1:
         ((kind, settings),) = spec.items()
-        inner: list[tuple[Any, _Place]] = []
+        inner: list[tuple[Any, Place]] = []
         if isinstance(settings, list):
             inner = [(part, (*place, kind, index)) for index, part in enumerate(settings)]
         elif isinstance(settings, Mapping):
@@ -133,53 +128,6 @@ def _read(spec: Any, place: _Place, lines: Mapping[_Place, int], name: str, *, a
         where = next(place[:end] for end in range(len(place), -1, -1) if place[:end] in lines)
         dotted = ".".join(map(str, place))
         raise RecipeError(f"{name}:{lines[where]}: {dotted}: {error.message}") from None
-
-
-def _parse(text: str, name: str) -> tuple[Any, dict[_Place, int]]:
-    """Return the plain values in a text, and the line of each place in it. JSON is YAML, too."""
-    lines: dict[_Place, int] = {}
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise RecipeError(f"{name}: anchors and aliases (& and *) are not read: write the part out")
-        loader = yaml.SafeLoader(text)
-        try:
-            node = loader.get_single_node()
-            content = _value(loader, node, (), lines, name) if node is not None else None
-        finally:
-            loader.dispose()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"{name}{line}: not YAML or JSON: {getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise RecipeError(f"{name}: nested too deeply") from None
-    return content, lines
-
-
-def _value(loader: yaml.SafeLoader, node: yaml.Node, place: _Place, lines: dict[_Place, int], name: str) -> Any:
-    lines[place] = node.start_mark.line + 1
-    if node.tag not in _TAGS:
-        raise RecipeError(f"{name}:{lines[place]}: expected plain values, got one of the kind {node.tag}")
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(loader, inner, (*place, index), lines, name) for index, inner in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        found: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = _plain(loader, key_node, name)
-            if not isinstance(key, str) or key in found:
-                why = "is there twice" if isinstance(key, str) else "is no text"
-                raise RecipeError(f"{name}:{key_node.start_mark.line + 1}: the key {key!r} {why}")
-            found[key] = _value(loader, value_node, (*place, key), lines, name)
-        return found
-    return _plain(loader, node, name)
-
-
-def _plain(loader: yaml.SafeLoader, node: yaml.Node, name: str) -> Any:
-    try:
-        return loader.construct_object(node, deep=True)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what PyYAML raises of `!!int`, `!!bool x`
-        written = f"{node.tag.rpartition(':')[2]}, got {node.value!r}"
-        raise RecipeError(f"{name}:{node.start_mark.line + 1}: expected {written:.80}") from error
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import cv2
 import dask.config
 import threadpoolctl
 
 from kaleidoscope.errors import ResourceError
-
-#: The name that workers with a graphics processor are labelled with, one of each process.
-GPU = "GPU"
-#: Where Linux lists NVIDIA's, without a library to be loaded.
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
+from kaleidoscope.gpus import GPU, devices
 
 
 class _OneThread:
@@ -116,15 +110,6 @@ def said(resources: Mapping[str, float]) -> str:
     return " ".join(f"{name}={amount:g}" for name, amount in sorted(resources.items())) or "nothing"
 
 
-def gpus() -> list[str]:
-    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        names = [name.strip() for name in visible.split(",")]
-        return names[: names.index("-1")] if "-1" in names else [name for name in names if name]
-    return [str(number) for number, _ in enumerate(_NVIDIA.iterdir())] if _NVIDIA.is_dir() else []
-
-
 def offered_here() -> dict[str, float]:
     """Return what a task that runs in this thread has beside its core: that of its Dask worker, else of this process.
 
@@ -134,7 +119,7 @@ def offered_here() -> dict[str, float]:
     state = getattr(module.thread_state, "execution_state", None) if module is not None else None
     if state is not None:
         return dict(state["worker"].state.total_resources)
-    found = len(gpus())
+    found = len(devices())
     return {**({GPU: float(found)} if found else {}), **dask.config.get("distributed.worker.resources", {})}
 
 

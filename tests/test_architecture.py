@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
-    ("errors", "settings", "flow"),
+    ("errors", "settings", "flow", "plain_yaml", "gpus"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
     (
@@ -86,7 +86,7 @@ DOOR = "__init__"
 ALLOWED: dict[str, set[str]] = {room: set(ORDER[:position]) for position, room in enumerate(ORDER)}
 ALLOWED |= {
     "samples": set(),
-    "cluster": {"errors", "resources"},
+    "cluster": {"errors", "gpus", "plain_yaml", "resources"},
     # What faces people may come in by the public door, and may use what stands beside the order.
     "demo": ALLOWED["demo"] | {DOOR, "cluster", "samples"},
     "cli": ALLOWED["cli"] | {DOOR, "cluster", "samples"},
@@ -100,10 +100,12 @@ LONGEST = 400
 
 SLOW_OR_OPTIONAL = [
     "PIL",
+    "asyncssh",
     "bokeh",
     "dask_kubernetes",
     "distributed",
     "fastapi",
+    "jsonschema",
     "pandas",
     "pyarrow",
     "pydicom",
