@@ -34,11 +34,11 @@ class Scalable(Protocol):
     def asked_for(self, group: str) -> int:
         """Return how many workers of a group there are or are on their way."""
 
-    async def grow(self, group: str, count: int) -> None:
-        """Have `count` workers of a group, where there are fewer."""
+    async def grow(self, counts: Mapping[str, int]) -> None:
+        """Have this many workers of these groups, where there are fewer."""
 
-    async def shrink(self, group: str, count: int, workers: list[Running]) -> None:
-        """Retire these workers of a group, so that `count` are left."""
+    async def shrink(self, group: str, count: int, idle: list[Running]) -> None:
+        """Have `count` workers of a group, or more if more are busy: give up what has not come yet, and these."""
 
 
 class Adapting:
@@ -90,16 +90,15 @@ class Adapting:
     async def step(self) -> None:
         """Look once, and do what follows."""
         state = await self._cluster.look()
-        for group, count in wanted(state.waiting, self._cluster.offers, self.bounds).items():
-            there = self._cluster.asked_for(group)
-            self._too_many[group] = self._too_many[group] + 1 if count < there else 0
-            if count > there:
-                await self._cluster.grow(group, count)
-            elif self._too_many[group] >= self.patience:
+        counts = wanted(state.waiting, self._cluster.offers, self.bounds)
+        there = {group: self._cluster.asked_for(group) for group in counts}
+        if more := {group: count for group, count in counts.items() if count > there[group]}:
+            await self._cluster.grow(more)
+        for group, count in counts.items():
+            self._too_many[group] = self._too_many[group] + 1 if count < there[group] else 0
+            if self._too_many[group] >= self.patience:
                 mine = [worker for worker in state.workers if self._cluster.group_of(worker) == group]
-                idle = idle_beyond(mine, count)
-                if idle:
-                    await self._cluster.shrink(group, there - len(idle), idle)
+                await self._cluster.shrink(group, count, idle_beyond(mine, count))
 
 
 def check_bounds(bounds: Mapping[str, Any], groups: Mapping[str, Any]) -> dict[str, tuple[int, int]]:

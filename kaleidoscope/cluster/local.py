@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 from typing import TYPE_CHECKING, Any
 
+from kaleidoscope.cluster.gpus import GPU, devices
+from kaleidoscope.cluster.spec import ClusterSpec, WorkerGroup
+from kaleidoscope.cluster.workers import counts_and_bounds
 from kaleidoscope.errors import RecipeError, ResourceError
 
 if TYPE_CHECKING:
-    from distributed import LocalCluster
+    from kaleidoscope.cluster.machine import MachineCluster
 
 LOOPBACK = "127.0.0.1"
 
@@ -21,15 +24,18 @@ def local_spec(
     workers: int | None = None,
     threads_per_worker: int | None = None,
     *,
+    gpus: int = 0,
     dashboard: bool = True,
     **kwargs: Any,
 ) -> dict[str, Any]:
-    """Return the arguments of the `distributed.LocalCluster` that `local` starts.
+    """Return the arguments of the cluster that `local` starts.
 
     Parameters
     ----------
     cores : int
         Cores of this machine.
+    gpus : int
+        Workers labelled ``GPU``. Each takes a core from the others, unless their number is given.
     workers, threads_per_worker, dashboard, **kwargs
         As `local` takes them.
 
@@ -45,13 +51,32 @@ def local_spec(
 
     Examples
     --------
-    >>> spec = local_spec(8, threads_per_worker=2)
-    >>> spec["n_workers"], spec["threads_per_worker"], spec["host"]
-    (4, 2, '127.0.0.1')
+    >>> spec = local_spec(8, threads_per_worker=2, gpus=2)
+    >>> spec["counts"], spec["groups"]["cpu"].threads, spec["groups"]["gpu"].resources
+    ({'cpu': 3, 'gpu': 2}, 2, {'GPU': 1})
     """
-    for name, value in (("workers", workers), ("threads_per_worker", threads_per_worker)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise RecipeError(f"ks.cluster.local({name}={value!r}): expected a whole number of at least 1")
+    for name, value, least in (
+        ("workers", workers, 1),
+        ("threads_per_worker", threads_per_worker, 1),
+        ("gpus", gpus, 0),
+    ):
+        if value is not None and (type(value) is not int or value < least):
+            raise RecipeError(f"ks.cluster.local({name}={value!r}): expected a whole number of at least {least}")
+    if workers is None:
+        workers = max(1, (cores - gpus) // (threads_per_worker or 1))
+    threads = threads_per_worker or max(1, cores // workers)
+    groups = {"cpu": WorkerGroup("cpu", min=workers, max=workers, cpus=threads, threads=threads)}
+    if gpus:
+        if not kwargs.get("processes", True):
+            raise RecipeError(
+                "ks.cluster.local(gpus=..., processes=False): a worker with a GPU is a process of its own"
+            )
+        groups["gpu"] = WorkerGroup("gpu", min=gpus, max=gpus, resources={GPU: 1})
+    return _spec(groups, dashboard=dashboard, **kwargs)
+
+
+def _spec(groups: dict[str, WorkerGroup], *, dashboard: bool, **kwargs: Any) -> dict[str, Any]:
+    """Return the arguments for a cluster of groups, on loopback; memory is shared by all that there may be."""
     scheduler = dict(kwargs.pop("scheduler_kwargs", None) or {})
     for name in _WHERE_TO_LISTEN:
         if name in kwargs or name in scheduler:
@@ -59,15 +84,16 @@ def local_spec(
                 f"ks.cluster.local({name}=...): this cluster listens on {LOOPBACK} only; "
                 "start a distributed.LocalCluster yourself to be reached from elsewhere"
             )
-    if workers is None:
-        workers = max(1, cores // (threads_per_worker or 1))
+    counts, bounds = counts_and_bounds(groups)
     any_port = f"{LOOPBACK}:0"
     return {
         # Not "inproc", Dask's choice for processes=False, which does not go with a host.
         "protocol": "tcp://",
+        "memory_limit": 1 / sum(group.max for group in groups.values()),
         **kwargs,
-        "n_workers": workers,
-        "threads_per_worker": threads_per_worker or max(1, cores // workers),
+        "groups": groups,
+        "counts": counts,
+        "follow": bounds,
         "host": LOOPBACK,
         "scheduler_port": 0,
         # Not None without a dashboard either: health and metrics are served all the same, from port 8787.
@@ -82,34 +108,40 @@ def local(
     workers: int | None = None,
     threads_per_worker: int | None = None,
     *,
+    gpus: int | None = None,
     dashboard: bool = True,
     **kwargs: Any,
-) -> LocalCluster:
-    """Start a cluster on this machine: by default one process of one thread on each core.
+) -> MachineCluster:
+    """Start a cluster on this machine: by default one process of one thread on each core, and one for each GPU.
 
-    Everything listens on 127.0.0.1 only, on free ports. In a script, call it under
-    ``if __name__ == "__main__":``, because each worker process imports the script.
+    A worker with a GPU is labelled ``GPU: 1``, and sees no other (``CUDA_VISIBLE_DEVICES``). Everything listens on
+    127.0.0.1 only, on free ports. In a script, call it under ``if __name__ == "__main__":``, because each worker
+    process imports the script.
 
     Parameters
     ----------
     workers : int, optional
-        Processes. By default as many as fill the cores.
+        Processes, besides those with a GPU. By default as many as fill the cores.
     threads_per_worker : int, optional
-        Tasks that each runs at a time. By default as many as fill the cores.
+        Tasks that each of them runs at a time. By default as many as fill the cores.
+    gpus : int, optional
+        Workers labelled ``GPU``. By default as many as this machine has GPUs; where it has none, ``gpus=1`` tries out
+        on the CPU what is to run on one.
     dashboard : bool
         Serve Dask's dashboard; its address is the cluster's ``dashboard_link``.
     **kwargs
-        Passed on to `distributed.LocalCluster`, e.g. ``memory_limit="2GiB"`` or ``resources={"GPU": 1}``.
+        Passed on to `distributed.LocalCluster`, e.g. ``memory_limit="2GiB"``.
 
     Returns
     -------
-    distributed.LocalCluster
-        Close it, or use it in a ``with``.
+    MachineCluster
+        A `distributed.LocalCluster` of the groups ``cpu`` and, with GPUs, ``gpu``: ``scale(cpu=8)`` and
+        ``adapt(cpu=(1, 8))`` change one of them. Close it, or use it in a ``with``.
 
     Raises
     ------
     RecipeError
-        If a number is below 1, or an argument would let it listen elsewhere.
+        If a number is too small, or an argument would let it listen elsewhere.
     ResourceError
         In a script without that line.
 
@@ -119,16 +151,31 @@ def local(
     >>> with ks.cluster.local(workers=2) as cluster, cluster.get_client() as client:  # doctest: +SKIP
     ...     report = views.write("augmented/").compute()
     """
+    from dask.system import CPU_COUNT
+
+    found = devices() if kwargs.get("processes", True) else ()
+    wanted = len(found) if gpus is None else gpus
+    return _start(local_spec(CPU_COUNT, workers, threads_per_worker, gpus=wanted, dashboard=dashboard, **kwargs), found)
+
+
+def local_from(spec: ClusterSpec) -> MachineCluster:
+    """Start the cluster of a file on this machine: the least workers of each group, following the load from there.
+
+    What a file says of other kinds of clusters has no meaning here: images, nodes, hosts.
+    """
+    env = {"env": dict(spec.env)} if spec.env else {}
+    return _start(_spec(dict(spec.workers), dashboard=spec.dashboard, name=spec.name, **env), devices())
+
+
+def _start(spec: dict[str, Any], found: tuple[str, ...]) -> MachineCluster:
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ResourceError(
             "a worker of a cluster imports the script that starts it: put the lines that do so under "
             'if __name__ == "__main__":'
         )
-    from dask.system import CPU_COUNT
-    from distributed import LocalCluster
-
+    from kaleidoscope.cluster.machine import MachineCluster
     from kaleidoscope.cluster.nanny import ImageNanny
 
-    if kwargs.get("processes", True):
-        kwargs.setdefault("worker_class", ImageNanny)
-    return LocalCluster(**local_spec(CPU_COUNT, workers, threads_per_worker, dashboard=dashboard, **kwargs))
+    if spec.get("processes", True):
+        spec.setdefault("worker_class", ImageNanny)
+    return MachineCluster(**spec, devices=found)

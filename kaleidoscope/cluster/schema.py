@@ -121,6 +121,7 @@ _SSH = _fields(
         "user": _text("a user's name"),
         "key": _text("the name of a file with an SSH key"),
         "python": _text("the Python to run there"),
+        "tls": _switch("whether Dask's parts talk by TLS"),
     },
     "hosts",
 )
@@ -164,7 +165,7 @@ _KUBERNETES = _fields(
 def cluster_schema() -> _Schema:
     """Return the JSON Schema (draft 2020-12) of cluster files, for editors and for reading them.
 
-    ``python -m kaleidoscope.cluster.schema`` prints it as ``docs/cluster.schema.json`` has it.
+    ``python docs/make_cluster_schema.py`` writes it to ``docs/cluster.schema.json``.
     """
     needs = [
         {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"required": [kind]}}
@@ -198,10 +199,3 @@ def cluster_schema() -> _Schema:
         **whole,
         "allOf": needs,
     }
-
-
-if __name__ == "__main__":
-    import json
-    import sys
-
-    sys.stdout.write(json.dumps(cluster_schema(), indent=1) + "\n")

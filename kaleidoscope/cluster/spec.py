@@ -76,8 +76,8 @@ class Host:
     ----------
     host : str
         Name or address, as ``ssh`` would take it.
-    workers : mapping of str to int
-        How many workers of each group it can hold.
+    workers : mapping of str to int, optional
+        How many workers of each group it can hold; by default as many as it has cores and GPUs for.
     address : str, optional
         Address of its own on which its Dask processes listen; by default the one by which SSH reached it.
     user, port, key : optional
@@ -91,7 +91,7 @@ class Host:
     """
 
     host: str
-    workers: Mapping[str, int] = field(default_factory=dict)
+    workers: Mapping[str, int] | None = None
     address: str | None = None
     user: str | None = None
     port: int | None = None
@@ -117,7 +117,9 @@ class Ssh:
     known_hosts : str, optional
         A file of host keys; by default ``~/.ssh/known_hosts``.
     user, key, python : optional
-        Of all hosts that do not have their own. `python` is ``python3`` by default.
+        Of all hosts that do not have their own. `python` is by default what runs this, at the same path.
+    tls : bool
+        Whether Dask's parts talk by TLS, with keys made for this cluster alone and sent by SSH.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -126,7 +128,8 @@ class Ssh:
     known_hosts: str | None = None
     user: str | None = None
     key: str | None = None
-    python: str = "python3"
+    python: str | None = None
+    tls: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +296,7 @@ def spec_from(content: Any, name: str, lines: Mapping[Place, int] | None = None)
         kind=content["kind"],
         workers=groups,
         **_given(content, "name", "env", "dashboard"),
-        ssh=_ssh(content["ssh"], groups) if "ssh" in content else None,
+        ssh=_ssh(content["ssh"]) if "ssh" in content else None,
         kubernetes=_kubernetes(content["kubernetes"]) if "kubernetes" in content else None,
     )
 
@@ -330,21 +333,17 @@ def _group(name: str, content: Mapping[str, Any]) -> WorkerGroup:
     )
 
 
-def _ssh(content: Mapping[str, Any], groups: Mapping[str, WorkerGroup]) -> Ssh:
-    return _make(Ssh, content, hosts=tuple(as_host(host, groups) for host in content["hosts"]))
+def _ssh(content: Mapping[str, Any]) -> Ssh:
+    return _make(Ssh, content, hosts=tuple(map(as_host, content["hosts"])))
 
 
-def as_host(given: str | Mapping[str, Any], groups: Mapping[str, WorkerGroup]) -> Host:
+def as_host(given: str | Mapping[str, Any]) -> Host:
     """Return a host from its name, or from what a file says of it.
 
-    Where nothing is said of workers, it holds one of each group that needs no resource: nobody says that it has a GPU.
-
-    >>> as_host("desk1", {"cpu": WorkerGroup("cpu"), "gpu": WorkerGroup("gpu", resources={"GPU": 1})}).workers
-    {'cpu': 1}
+    >>> as_host({"host": "desk2", "memory": "2GiB"}).memory
+    2147483648
     """
-    content = {"host": given} if isinstance(given, str) else given
-    plain = {name: 1 for name, group in groups.items() if not group.resources}
-    return _make(Host, content, workers=content.get("workers", plain))
+    return Host(given) if isinstance(given, str) else _make(Host, given)
 
 
 def _kubernetes(content: Mapping[str, Any]) -> Kubernetes:

@@ -1,0 +1,159 @@
+"""A cluster of machines that are reached by SSH, with nothing but the user's keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from kaleidoscope.cluster import environment
+from kaleidoscope.cluster.gpus import GPU
+from kaleidoscope.cluster.places import capacity, with_room
+from kaleidoscope.cluster.spec import ClusterSpec, Host, Ssh, WorkerGroup, spec_from
+from kaleidoscope.cluster.workers import counts_and_bounds
+from kaleidoscope.errors import RecipeError, ResourceError
+
+if TYPE_CHECKING:
+    from kaleidoscope.cluster.hosts import HostCluster
+
+
+def ssh(
+    hosts: Sequence[str | Mapping[str, Any]],
+    workers: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    name: str = "kaleidoscope",
+    dashboard: bool = True,
+    env: Mapping[str, str] | None = None,
+    **options: Any,
+) -> HostCluster:
+    """Start a cluster on machines that are reached by SSH: by default one process of one thread on each of their cores.
+
+    The scheduler runs on the first host, or on that named by `scheduler`. Each host needs a user's key that it takes,
+    a host key that is known here, and a Python with the same versions as this one; they are compared first. The hosts
+    and this machine must reach each other's ports on the addresses by which SSH reaches them.
+
+    Parameters
+    ----------
+    hosts : list of str or mapping
+        Names or addresses, or what is to be said of one: ``{"host": "desk2", "workers": {"cpu": 4, "gpu": 1}, "user":
+        "anna", "port": 2222, "key": "~/.ssh/lab", "python": "/opt/venv/bin/python", "folder": "/scratch", "threads": 2,
+        "memory": "4GiB", "address": "10.0.0.2"}``.
+    workers : mapping, optional
+        Groups of workers as in a cluster's file. They then start with `min`, and follow the load up to `max`. By
+        default all the places there are for ``cpu``, and for ``gpu`` where a host has or names any.
+    name : str
+        Of the cluster.
+    dashboard : bool
+        Serve Dask's dashboard; ``dashboard_link`` is an address on this machine, brought here by SSH.
+    env : mapping, optional
+        Environment variables of all processes. No secrets: other users of a host can see them.
+    **options
+        ``scheduler``, ``scheduler_port``, ``known_hosts``, ``user``, ``key``, ``python``, ``tls``, as in a file.
+
+    Returns
+    -------
+    HostCluster
+        ``scale(cpu=8)``, ``adapt(cpu=(1, 8))`` and ``add_host("desk3")`` change it. Close it, or use it in a ``with``:
+        whatever ends this process ends the workers, too.
+
+    Raises
+    ------
+    RecipeError
+        If what is asked for makes no sense.
+    ResourceError
+        If a host cannot be reached or has other versions, with what to do there; or the extra ``ssh`` is missing.
+
+    Examples
+    --------
+    >>> import kaleidoscope as ks
+    >>> hosts = ["desk1", {"host": "desk2", "workers": {"cpu": 4, "gpu": 1}}]
+    >>> with ks.cluster.ssh(hosts) as cluster, cluster.get_client() as client:  # doctest: +SKIP
+    ...     report = views.write("s3://bucket/augmented/").compute()
+    """
+    groups = {"cpu": {}, "gpu": {"resources": {GPU: 1}}} if workers is None else workers
+    content = {
+        "kind": "ssh",
+        "name": name,
+        "dashboard": dashboard,
+        "env": dict(env or {}),
+        "workers": {group: dict(given) for group, given in groups.items()},
+        "ssh": {"hosts": [one if isinstance(one, str) else dict(one) for one in hosts], **options},
+    }
+    return ssh_from(spec_from(content, "ks.cluster.ssh(...)"), fill=workers is None)
+
+
+def ssh_from(spec: ClusterSpec, *, fill: bool = False) -> HostCluster:
+    """Start the cluster of a file: the least workers of each group, following the load from there.
+
+    Parameters
+    ----------
+    spec : ClusterSpec
+        Of the kind ``ssh``.
+    fill : bool
+        Start as many as the hosts hold, instead.
+    """
+    if find_spec("asyncssh") is None:
+        raise ResourceError("a cluster by SSH needs asyncssh: pip install 'kaleidoscope[ssh]'")
+    if spec.ssh is None:
+        raise RecipeError("expected a cluster with hosts: {hosts: [desk1, desk2]}")
+    hosts = _look_at_all(spec.ssh, spec.workers, spec.env)
+    groups = {name: _bounded(group, capacity(hosts, name), fill=fill) for name, group in spec.workers.items()}
+    groups = {name: group for name, group in groups.items() if group.max or not fill}
+    from kaleidoscope.cluster.hosts import HostCluster
+
+    counts, follow = counts_and_bounds(groups)
+    try:
+        return HostCluster(replace(spec, workers=groups, ssh=replace(spec.ssh, hosts=hosts)), counts, follow)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, ResourceError):  # Dask says only that it did not start
+            raise error.__cause__ from None
+        raise
+
+
+def _bounded(group: WorkerGroup, room: int, *, fill: bool) -> WorkerGroup:
+    if fill:
+        return replace(group, min=room, max=room)
+    if group.min > room:
+        raise ResourceError(
+            f"there is place for {room} workers of the group {group.name}, which is to have at least {group.min}: "
+            f"add hosts, or say how many each holds (workers: {{{group.name}: 2}})"
+        )
+    return group
+
+
+def _look_at_all(ssh: Ssh, groups: Mapping[str, WorkerGroup], env: Mapping[str, str]) -> tuple[Host, ...]:
+    """Ask all hosts at once, in a thread of its own: in a notebook this one's loop is taken."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, look_at_hosts(ssh.hosts, ssh, groups, env)).result()
+
+
+async def look_at_hosts(
+    hosts: Sequence[Host], ssh: Ssh, groups: Mapping[str, WorkerGroup], env: Mapping[str, str]
+) -> tuple[Host, ...]:
+    """Return the hosts with how many workers each holds, once all of them have what this machine has.
+
+    Raises
+    ------
+    ResourceError
+        With a line for each host that has not, or that cannot be reached.
+    """
+    from kaleidoscope.cluster.link import label_of, look_at, python_of
+
+    mine, wrong = environment.here(), []
+    found = await asyncio.gather(*(look_at(host, ssh, env) for host in hosts), return_exceptions=True)
+    ready = []
+    for host, facts in zip(hosts, found, strict=True):
+        if isinstance(facts, ResourceError):
+            wrong.append(facts.message)
+        elif isinstance(facts, BaseException):
+            raise facts
+        elif said := environment.differences(mine, facts, python_of(host, ssh)):
+            wrong.append(f"{label_of(host)}: {said}")
+        else:
+            ready.append(with_room(host, groups, facts))
+    if wrong:
+        raise ResourceError("\n".join(wrong))
+    return tuple(ready)

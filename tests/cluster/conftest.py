@@ -1,0 +1,142 @@
+"""Hosts to reach by SSH: real servers on loopback addresses of this machine, each with keys of its own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+
+
+@dataclass
+class Server:
+    """One sshd; `as_host` is what a cluster is told of it."""
+
+    address: str
+    port: int
+    process: subprocess.Popen
+    folder: Path
+    extra: dict = field(default_factory=dict)
+
+    def as_host(self, **more):
+        return {"host": self.address, "port": self.port, **self.extra, **more}
+
+    @property
+    def label(self):
+        return f"{self.address}:{self.port}"
+
+    def children(self):
+        """Everything that runs on this host."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def kill(self):
+        """Take the plug out."""
+        everything = [*self.children(), psutil.Process(self.process.pid)]
+        for one in everything:
+            try:
+                one.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.process.wait()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.kill()
+
+
+class Servers:
+    """Makes hosts 127.0.0.2, 127.0.0.3, ..."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.made = []
+        self.key = folder / "id"
+        self.known_hosts = folder / "known_hosts"
+        self.known_hosts.touch()
+        self._keygen(self.key)
+
+    @staticmethod
+    def _keygen(path):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)  # noqa: S607
+
+    @property
+    def options(self):
+        """What holds for all of them."""
+        # What the tests run is found by PYTHONPATH in a checkout without installation: sshd forgets the environment.
+        env = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        env |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")}
+        found = {"key": str(self.key), "known_hosts": str(self.known_hosts), "python": sys.executable}
+        return {**found, "env": env}
+
+    def start(self, *, known=True, **extra):
+        address = f"127.0.0.{2 + len(self.made)}"
+        folder = self.folder / address
+        folder.mkdir()
+        self._keygen(folder / "host_key")
+        with socket.create_server((address, 0)) as free:
+            port = free.getsockname()[1]
+        config = {
+            "ListenAddress": address,
+            "Port": port,
+            "HostKey": folder / "host_key",
+            "AuthorizedKeysFile": f"{self.key}.pub",
+            "PidFile": "none",
+            "UsePAM": "no",
+            "StrictModes": "no",
+            "PasswordAuthentication": "no",
+            "KbdInteractiveAuthentication": "no",
+            "AllowTcpForwarding": "yes",
+        }
+        (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in config.items()))
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", folder / "config"], stderr=log, stdin=subprocess.DEVNULL
+            )
+        self.made.append(Server(address, port, process, folder, extra))
+        self._wait(self.made[-1])
+        if known:
+            public = (folder / "host_key.pub").read_text().split()[:2]
+            with self.known_hosts.open("a") as lines:
+                lines.write(f"[{address}]:{port} {' '.join(public)}\n")
+        return self.made[-1]
+
+    @staticmethod
+    def _wait(server):
+        for _ in range(200):
+            assert server.process.poll() is None, (server.folder / "log").read_text()
+            try:
+                socket.create_connection((server.address, server.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        pytest.fail("sshd does not listen")
+
+    def close(self):
+        for one in self.made:
+            one.close()
+
+
+@pytest.fixture
+def servers(tmp_path):
+    pytest.importorskip("asyncssh")
+    if SSHD is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("there is no sshd: install openssh-server")
+    try:
+        socket.create_server(("127.0.0.2", 0)).close()
+    except OSError:
+        pytest.skip("this machine has one loopback address only")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd started by root insists on it
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    made = Servers(folder)
+    yield made
+    made.close()
