@@ -86,10 +86,10 @@ def kubernetes(
         "dashboard": dashboard,
         "kubernetes": {"image": image, **place},
     }
-    return start_kubernetes(spec_from(content, "ks.cluster.kubernetes"), port_forward=port_forward, timeout=timeout)
+    return kubernetes_from(spec_from(content, "ks.cluster.kubernetes"), port_forward=port_forward, timeout=timeout)
 
 
-def start_kubernetes(
+def kubernetes_from(
     spec: ClusterSpec,
     *,
     port_forward: bool | None = None,
