@@ -19,6 +19,8 @@ GRACE = 110
 MEMORY_PER_CPU = 4 * 2**30
 #: As in `kaleidoscope.cluster.nanny`, and for the reasons there: here no nanny starts the worker, but Kubernetes.
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(64 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
+#: Pods go for reasons of their own. Dask's three are soon used up by a task that did nothing to deserve it.
+_PATIENCE = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10"}
 #: One of the image; no user of the node.
 _USER = 1000
 #: How clouds mark nodes that are taken away at short notice, by label; some taint them likewise.
@@ -82,7 +84,7 @@ def scheduler_pod(spec: ClusterSpec) -> dict[str, Any]:
     command = ["dask", "scheduler", "--host", "0.0.0.0", "--port", "8786", "--dashboard-address", ":8787"]
     amounts = _amounts(scheduler.cpus, scheduler.memory)
     container = {
-        **_container(spec, place, "scheduler", place.image, amounts, spec.env),
+        **_container(spec, place, "scheduler", place.image, amounts, {**_PATIENCE, **spec.env}),
         "args": command if spec.dashboard else [*command, "--no-dashboard"],
         "ports": [_port("tcp-comm", 8786), _port("http-dashboard", 8787)],
         "readinessProbe": _probe(periodSeconds=2, timeoutSeconds=10, failureThreshold=30),
@@ -145,7 +147,7 @@ def _container(
     spec: ClusterSpec, place: Kubernetes, name: str, image: str, amounts: Mapping[str, str], env: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what a scheduler's and a worker's container have in common."""
-    variables: dict[str, Any] = {"HOME": SCRATCH, "TMPDIR": SCRATCH, "KALEIDOSCOPE_CLUSTER_NAME": spec.name, **env}
+    variables: dict[str, Any] = {"HOME": SCRATCH, "TMPDIR": SCRATCH, **env}
     one_by_one = [secret for secret in place.secrets if secret.key is not None]
     whole = [secret.secret for secret in place.secrets if secret.key is None]
     return {

@@ -140,3 +140,22 @@ def servers(tmp_path):
     made = Servers(folder)
     yield made
     made.close()
+
+
+# The look-alike of Kubernetes is a package of its own, which its processes import too; parts of it are not for this one.
+collect_ignore = ["fake_kubernetes"]
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory):
+    """Kubernetes with Dask's operator in it, as its client finds it: a node with two cores too few for all, one GPU."""
+    pytest.importorskip("dask_kubernetes")
+    from fake_kubernetes.launch import FakeKubernetes
+
+    with pytest.MonkeyPatch.context() as patch:
+        gpu = "gpu-node:cpu=4,memory=64Gi,nvidia.com/gpu=1,label:pool=gpu,taint:nvidia.com/gpu=present"
+        started = FakeKubernetes(tmp_path_factory.mktemp("kube"), "cpu-node:cpu=8,memory=64Gi", gpu)
+        patch.setenv("KUBECONFIG", str(started.kubeconfig))
+        yield started
+        started.close()

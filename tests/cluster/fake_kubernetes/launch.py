@@ -1,13 +1,17 @@
 """Starts the look-alike and the operator as processes, and ends them, by their ids."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import psutil
+import yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -44,6 +48,24 @@ class FakeKubernetes:
     def _start(self, name, words, environment):
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes.append(subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=self.folder))
+
+    def ask(self, method, path, body=None, **query):
+        """Send a request to the API as ``kubectl`` would; return the answer."""
+        (cluster,) = yaml.safe_load(self.kubeconfig.read_text())["clusters"]
+        url = f"{cluster['cluster']['server']}{path}?{urllib.parse.urlencode(query)}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310 - the API's own
+        with urllib.request.urlopen(request, timeout=NOT_YET) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def pods(self, namespace, labels=""):
+        """Return the pods of a namespace."""
+        return self.ask("GET", f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels)["items"]
+
+    def delete_pod(self, pod, grace=None):
+        """Delete a pod; with a `grace` of 0 seconds as a node goes that is taken away."""
+        where = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        self.ask("DELETE", where, None if grace is None else {"gracePeriodSeconds": grace})
 
     def log_of(self, name):
         """Return what ``api`` or ``operator`` said."""
