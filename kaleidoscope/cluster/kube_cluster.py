@@ -10,7 +10,7 @@ from typing import Any
 
 import kr8s
 from dask_kubernetes.operator import KubeCluster
-from dask_kubernetes.operator._objects import DaskWorkerGroup
+from dask_kubernetes.operator._objects import DaskCluster, DaskWorkerGroup
 from distributed.protocol.pickle import dumps
 from kr8s.asyncio.objects import Deployment, ServiceAccount
 from kr8s.asyncio.objects import Pod as KubernetesPod
@@ -33,6 +33,8 @@ from kaleidoscope.errors import RecipeError, ResourceError
 
 logger = logging.getLogger(__name__)
 
+#: Seconds between two looks at what the operator has made.
+_LOOK = 0.25
 #: Seconds that the operator is given to make or end what it was told to.
 _SETTLED_AFTER = 60.0
 
@@ -91,6 +93,18 @@ class KubernetesCluster(KubeCluster):
         bounds = counts_and_bounds(self.spec.workers)[1]
         if self._follow and bounds:
             await self._adapt_groups(bounds)
+
+    async def _wait_for_controller(self) -> None:
+        """Wait until the operator has made the scheduler.
+
+        Not until it says that the cluster is running, as the parent does: it writes "Pending" over "Running" where the
+        service was there before it was done. Scheduler and service are waited for by the parent's next steps.
+        """
+        while True:
+            cluster = await DaskCluster.get(self.name, namespace=self.namespace)
+            if cluster.raw.get("status", {}).get("phase") in ("Pending", "Running"):
+                return
+            await asyncio.sleep(_LOOK)
 
     async def _why_not_started(self) -> str:
         status = await self._group_status()

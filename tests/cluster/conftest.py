@@ -1,11 +1,13 @@
 """Hosts to reach by SSH: real servers on loopback addresses of this machine, each with keys of its own."""
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,7 +149,7 @@ collect_ignore = ["fake_kubernetes"]
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kube(tmp_path_factory):
     """Kubernetes with Dask's operator in it, as its client finds it: a node with two cores too few for all, one GPU."""
     pytest.importorskip("dask_kubernetes")
@@ -159,3 +161,6 @@ def kube(tmp_path_factory):
         patch.setenv("KUBECONFIG", str(started.kubeconfig))
         yield started
         started.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # kr8s leaves its connections to the garbage collector
+        gc.collect()
