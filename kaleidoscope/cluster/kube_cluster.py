@@ -39,7 +39,7 @@ _LOOK = 0.25
 _SETTLED_AFTER = 60.0
 
 
-class KubernetesCluster(KubeCluster):
+class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
     """A `dask_kubernetes.operator.KubeCluster` of groups; ``kaleidoscope.cluster.kubernetes`` starts it.
 
     A worker that is to go is retired by name, its deployment deleted, and only then the number of its group lowered:
@@ -66,6 +66,7 @@ class KubernetesCluster(KubeCluster):
         self._held_off: dict[str, float] = {}
         self._notes: dict[str, str] = {}
         self._changing = asyncio.Lock()
+        self._adaptive: Adapting | None = None
         place = kubernetes_of(spec)
         super().__init__(
             custom_cluster_spec=cluster_manifest(spec),
@@ -113,8 +114,8 @@ class KubernetesCluster(KubeCluster):
         else:
             why = f"its scheduler is {status.scheduler.state}: {status.scheduler.reason or 'but cannot be reached'}"
         return (
-            f"the cluster {self.spec.name!r} in namespace {self.namespace!r} was not up after {self._timeout:g} s: {why} "
-            f"It is left as it is; 'kaleidoscope cluster down' removes it"
+            f"the cluster {self.spec.name!r} in namespace {self.namespace!r} was not up after {self._timeout:g} s: "
+            f"{why} It is left as it is; 'kaleidoscope cluster down' removes it"
         )
 
     # What a user asks for.
@@ -181,9 +182,7 @@ class KubernetesCluster(KubeCluster):
 
     async def _group_status(self) -> ClusterStatus:
         await self._observe()
-        pods = await self._list(
-            KubernetesPod, f"dask.org/cluster-name={self.spec.name},dask.org/component=scheduler"
-        )
+        pods = await self._list(KubernetesPod, f"dask.org/cluster-name={self.spec.name},dask.org/component=scheduler")
         scheduler = read_pod(pods[0].raw) if pods else PodStatus("", "missing")
         return ClusterStatus(
             self.spec.name, self.namespace, scheduler, tuple(self._groups.values()), tuple(self._notes.values())
@@ -199,7 +198,7 @@ class KubernetesCluster(KubeCluster):
     def _stop_adapting(self) -> None:
         if self._adaptive is not None:
             self._adaptive.stop()
-            self._adaptive = None
+        self._adaptive = None
 
     async def _scale_groups(self, counts: Mapping[str, int]) -> None:
         self._stop_adapting()
@@ -212,7 +211,7 @@ class KubernetesCluster(KubeCluster):
                 mine.sort(key=lambda worker: (worker.tasks, worker.nbytes))
                 await self.shrink(name, count, mine)
 
-    async def _close(self, timeout: float | None = 3600) -> None:
+    async def _close(self, timeout: float = 3600) -> None:  # noqa: ASYNC109 - the parent's
         self._stop_adapting()
         await super()._close(timeout=timeout)
 
@@ -236,7 +235,7 @@ class KubernetesCluster(KubeCluster):
         return next((name for name, group in self._groups.items() if worker.name in group.pods), None)
 
     def asked_for(self, group: str) -> int:
-        """Return how many workers of a group the operator is told to keep; while it is held off, no more are asked for."""
+        """Return how many workers of a group the operator is told to keep; of one that is held off, all it may have."""
         if self._held_off.get(group, 0.0) > time.monotonic():
             return self.spec.workers[group].max
         return self._groups[group].wanted

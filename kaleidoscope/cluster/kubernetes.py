@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kaleidoscope.cluster.observed import ClusterStatus
 
 _OPERATOR = (
-    "helm install --repo https://helm.dask.org --create-namespace -n dask-operator --generate-name dask-kubernetes-operator"
+    "helm install dask dask-kubernetes-operator --repo https://helm.dask.org -n dask-operator --create-namespace"
 )
 
 
@@ -178,4 +178,6 @@ def _in_our_words() -> Iterator[None]:
     except RuntimeError as error:
         if "Custom Resource Definitions" not in str(error):
             raise
-        raise ResourceError(f"Kubernetes does not know Dask's clusters. Install the operator, once: {_OPERATOR}") from None
+        raise ResourceError(
+            f"Kubernetes does not know Dask's clusters. Install the operator, once: {_OPERATOR}"
+        ) from None

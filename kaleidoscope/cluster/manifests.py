@@ -131,7 +131,5 @@ def _service(spec: ClusterSpec) -> dict[str, Any]:
     return {
         "type": "ClusterIP",
         "selector": {"dask.org/cluster-name": spec.name, "dask.org/component": "scheduler"},
-        "ports": [
-            {"name": name, "protocol": "TCP", "port": port, "targetPort": name} for name, port in ports.items()
-        ],
+        "ports": [{"name": name, "protocol": "TCP", "port": port, "targetPort": name} for name, port in ports.items()],
     }

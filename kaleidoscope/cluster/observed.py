@@ -138,9 +138,7 @@ def read_groups(
         read = read_pod(pod)
         if worker and (read.state != "ending" or not of_group[worker].name):
             of_group[worker] = read
-    return {
-        group: GroupStatus(group, wanted.get(resource, 0), found[resource]) for group, resource in names.items()
-    }
+    return {group: GroupStatus(group, wanted.get(resource, 0), found[resource]) for group, resource in names.items()}
 
 
 def _label(thing: _Object, name: str) -> str:

@@ -55,7 +55,7 @@ def worker_pod(spec: ClusterSpec, group: WorkerGroup) -> dict[str, Any]:
         raise RecipeError(f"workers.{group.name}.resources.GPU: Kubernetes gives whole GPUs; got {gpus}")
     amounts = _amounts(group.cpus, memory) | ({GPU: str(int(gpus))} if gpus else {})
     container = {
-        **_container(spec, place, "worker", group.image or place.image, amounts, {**MALLOC, **spec.env, **group.env}),
+        **_container(place, "worker", group.image or place.image, amounts, {**MALLOC, **spec.env, **group.env}),
         "args": _worker_command(spec, group, memory),
         "ports": [_port("http-dashboard", 8788)],
         # Handed over before it ends: a node that is drained, or a spot node that is taken away, loses nothing then.
@@ -78,13 +78,14 @@ def worker_pod(spec: ClusterSpec, group: WorkerGroup) -> dict[str, Any]:
 
 
 def scheduler_pod(spec: ClusterSpec) -> dict[str, Any]:
-    """Return the specification of the scheduler's pod, which never goes where nodes are taken away if it can help it."""
+    """Return the specification of the scheduler's pod, which keeps away from nodes that are taken away."""
     place = kubernetes_of(spec)
     scheduler = place.scheduler
-    command = ["dask", "scheduler", "--host", "0.0.0.0", "--port", "8786", "--dashboard-address", ":8787"]
+    command = ["dask", "scheduler", "--host", "0.0.0.0"]  # noqa: S104 - of the pod, whose address is not known yet
+    command += ["--port", "8786", "--dashboard-address", ":8787"]
     amounts = _amounts(scheduler.cpus, scheduler.memory)
     container = {
-        **_container(spec, place, "scheduler", place.image, amounts, {**_PATIENCE, **spec.env}),
+        **_container(place, "scheduler", place.image, amounts, {**_PATIENCE, **spec.env}),
         "args": command if spec.dashboard else [*command, "--no-dashboard"],
         "ports": [_port("tcp-comm", 8786), _port("http-dashboard", 8787)],
         "readinessProbe": _probe(periodSeconds=2, timeoutSeconds=10, failureThreshold=30),
@@ -127,7 +128,7 @@ def quantity(amount: float) -> str:
 
 def _worker_command(spec: ClusterSpec, group: WorkerGroup, memory: int) -> list[str]:
     command = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]  # a worker is known by its deployment's name
-    # Kubernetes starts a container again that ended, so that a second process to look after the first only costs memory.
+    # Kubernetes starts a container again that ended: a second process to look after the first only costs memory.
     command += ["--no-nanny", "--nthreads", str(group.threads), "--memory-limit", str(memory)]
     command += ["--local-directory", SCRATCH, "--dashboard-address", ":8788", "--death-timeout", "300"]
     if not spec.dashboard:
@@ -144,7 +145,7 @@ def _amounts(cpus: float, memory: int) -> dict[str, str]:
 
 
 def _container(
-    spec: ClusterSpec, place: Kubernetes, name: str, image: str, amounts: Mapping[str, str], env: Mapping[str, str]
+    place: Kubernetes, name: str, image: str, amounts: Mapping[str, str], env: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what a scheduler's and a worker's container have in common."""
     variables: dict[str, Any] = {"HOME": SCRATCH, "TMPDIR": SCRATCH, **env}

@@ -48,7 +48,8 @@ async def retire(address: str, name: str) -> None:
         scheduler: Any = connection
         # Not closed from there: the process would end, and Kubernetes start it again.
         await scheduler.retire_workers(names=[name], close_workers=False, remove=False)
-        while (await scheduler.run_function(function=dumps(_is_executing), kwargs=dumps({"name": name})))["result"]:
+        # Only the scheduler knows, and tells nobody by itself.
+        while (await scheduler.run_function(function=dumps(_is_executing), kwargs=dumps({"name": name})))["result"]:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
 

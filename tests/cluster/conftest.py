@@ -144,7 +144,7 @@ def servers(tmp_path):
     made.close()
 
 
-# The look-alike of Kubernetes is a package of its own, which its processes import too; parts of it are not for this one.
+# The look-alike of Kubernetes is a package of its own, which its processes import; parts of it are not for this one.
 collect_ignore = ["fake_kubernetes"]
 sys.path.insert(0, str(Path(__file__).parent))
 

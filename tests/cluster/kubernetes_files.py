@@ -22,11 +22,17 @@ FILES = {
     "lifetime": a_file({"cpu": {"lifetime": "90 minutes"}}),
     "account": a_file(
         {"cpu": None},
-        {"service_account": {"name": "augment", "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}},
+        {
+            "service_account": {
+                "name": "augment",
+                "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"},
+            }
+        },
     ),
     "made-account": a_file({"cpu": None}, {"service_account": {"name": "there.already", "create": False}}),
     "secrets": a_file(
-        {"cpu": None}, {"secrets": ["s3", {"secret": "db", "key": "password", "env": "DB_PASSWORD"}], "namespace": "a-b"}
+        {"cpu": None},
+        {"secrets": ["s3", {"secret": "db", "key": "password", "env": "DB_PASSWORD"}], "namespace": "a-b"},
     ),
     "registry": a_file(
         {"cpu": {"image": "ghcr.io/example/other@sha256:" + "0" * 64}},

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from .schemas import definitions
 from .server import Server
 from .store import NODES, Store
 
+logger = logging.getLogger(__name__)
 _LOOK = 0.1  # seconds between two looks at what has changed
 
 
@@ -47,7 +47,7 @@ async def serve(folder, nodes):
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     part = folder / "kubeconfig.part"
     part.write_text(yaml.safe_dump(kubeconfig(runner.addresses[0][1])))
-    os.replace(part, folder / "kubeconfig")  # whoever sees it can connect
+    part.replace(folder / "kubeconfig")  # whoever sees it can connect
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     while not end.is_set():
@@ -55,7 +55,7 @@ async def serve(folder, nodes):
             controllers.look()
             kubelet.look()
         except Exception:
-            logging.exception("a look at the cluster")  # and on: it is the next look that mends it
+            logger.exception("a look at the cluster")  # and on: it is the next look that mends it
         await asyncio.sleep(_LOOK)
     await kubelet.stop()
     await runner.cleanup()

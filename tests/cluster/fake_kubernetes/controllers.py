@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 
 from .selectors import at
 from .store import DEPLOYMENTS, PODS, SERVICES
@@ -29,12 +28,13 @@ class Controllers:
             if any(owner["uid"] == uid for owner in pod["metadata"].get("ownerReferences", ()))
             and not pod["metadata"].get("deletionTimestamp")
         ]
-        for _ in range(wanted - len(there)):
-            there.append(self._store.create(PODS, namespace, _pod_of(name, deployment)))
+        there += [self._store.create(PODS, namespace, _pod_of(name, deployment)) for _ in range(wanted - len(there))]
         for pod in there[wanted:]:
             self._store.delete(PODS, namespace, pod["metadata"]["name"])
         ready = sum(map(is_ready, there[:wanted]))
-        self._store.set_status(DEPLOYMENTS, namespace, name, replicas=wanted, readyReplicas=ready, availableReplicas=ready)
+        self._store.set_status(
+            DEPLOYMENTS, namespace, name, replicas=wanted, readyReplicas=ready, availableReplicas=ready
+        )
 
     def _write_names(self):
         found = {}
@@ -46,7 +46,7 @@ class Controllers:
         if found != self._written:
             part = self._names.with_suffix(".part")
             part.write_text(json.dumps(found))
-            os.replace(part, self._names)
+            part.replace(self._names)
             self._written = found
 
 

@@ -1,5 +1,6 @@
 """Runs pods: puts them on nodes, starts their processes, asks whether they are ready, ends them."""
 
+# ruff: noqa: ASYNC110 - what it waits for is a field that the API's other side sets, of which nobody is told
 import asyncio
 import contextlib
 import os
@@ -145,7 +146,12 @@ class _RunningPod:
     async def _run_before(self, words):
         with (self._folder / "pre-stop.log").open("ab") as log:
             before = await asyncio.create_subprocess_exec(
-                *words, env=self._container.environment, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
+                *words,
+                env=self._container.environment,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             while before.returncode is None and self._grace:
@@ -174,9 +180,7 @@ class _RunningPod:
         status = {"name": container["name"], "image": container.get("image", ""), "imageID": "", "state": state}
         status |= {"ready": ready, "started": ready, "restartCount": self._restarts}
         where = {"podIP": self._address, "hostIP": "127.0.0.1"}
-        self._store.set_status(
-            PODS, *self._at, phase=phase, conditions=conditions, containerStatuses=[status], **where
-        )
+        self._store.set_status(PODS, *self._at, phase=phase, conditions=conditions, containerStatuses=[status], **where)
 
 
 async def _answers(url):

@@ -15,11 +15,11 @@ def definitions():
     """Return the CustomResourceDefinitions that the dask-kubernetes wheel ships."""
     chart = importlib.resources.files("dask_kubernetes") / "operator/deployment/helm/dask-kubernetes-operator"
     texts = [path.read_text() for path in (chart / "crds").iterdir()]
-    return [one for text in texts for one in yaml.load_all(text, _LOADER) if one]  # noqa: S506 - a safe loader
+    return [one for text in texts for one in yaml.load_all(text, _LOADER) if one]
 
 
 class Custom:
-    """The schema of one custom resource; a name that it does not know is an error, as for ``kubectl --validate=strict``."""
+    """The schema of one custom resource; a name that it does not know is an error, as ``kubectl`` has it if strict."""
 
     def __init__(self, definition):
         (version,) = definition["spec"]["versions"]
@@ -43,7 +43,9 @@ class Custom:
 def errors_of_builtin(thing):
     """Return what is wrong with an object of Kubernetes itself."""
     try:
-        kubernetes_validate.validate({name: part for name, part in thing.items() if name != "status"}, VERSION, strict=True)
+        kubernetes_validate.validate(
+            {name: part for name, part in thing.items() if name != "status"}, VERSION, strict=True
+        )
     except kubernetes_validate.ValidationError as error:
         return [f"{'.'.join(map(str, error.path))}: {error.message}"]
     return []

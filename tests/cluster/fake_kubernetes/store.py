@@ -196,7 +196,10 @@ class Store:
         for other, owned in self.resources.items():
             for (where, who), one in list(owned.objects.items()):
                 owners = one["metadata"].get("ownerReferences") or []
-                if any(owner.get("uid") == gone["metadata"]["uid"] for owner in owners) and (where, who) in owned.objects:
+                if (
+                    any(owner.get("uid") == gone["metadata"]["uid"] for owner in owners)
+                    and (where, who) in owned.objects
+                ):
                     self.delete(other, where, who)
         return gone
 

@@ -1,4 +1,4 @@
-"""The names of services: ``name.namespace[.svc.cluster.local]``, looked up in a file; every pod and the operator loads this."""
+"""The names of services, ``name.namespace[.svc.cluster.local]``, looked up in a file: for pods and the operator."""
 
 import json
 import os
