@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -72,31 +73,38 @@ class Adapting:
         self.patience = patience or dask.config.get("distributed.adaptive.wait-count")
         self._cluster = cluster
         self._too_many = dict.fromkeys(self.bounds, 0)
+        self._over = False
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.ensure_future(self._follow())
 
     def stop(self) -> None:
-        """End the loop; the workers stay as they are."""
-        self._task.cancel()
+        """End the loop; the workers stay as they are, and a change that has begun is finished."""
+        self._over = True
+        self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _follow(self) -> None:
-        while True:
+        while not self._over:
             try:
                 await self.step()
             except Exception:
                 # A scheduler that is busy or away for a moment is no reason to stop following it.
                 logger.warning("looking at the scheduler failed; trying again in %g s", self.interval, exc_info=True)
-            await asyncio.sleep(self.interval)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self.interval)
 
     async def step(self) -> None:
         """Look once, and do what follows."""
         state = await self._cluster.look()
+        if self._over:
+            return
         counts = wanted(state.waiting, self._cluster.offers, self.bounds)
         there = {group: self._cluster.asked_for(group) for group in counts}
         if more := {group: count for group, count in counts.items() if count > there[group]}:
             await self._cluster.grow(more)
         for group, count in counts.items():
             self._too_many[group] = self._too_many[group] + 1 if count < there[group] else 0
-            if self._too_many[group] >= self.patience:
+            if self._too_many[group] >= self.patience and not self._over:
                 mine = [worker for worker in state.workers if self._cluster.group_of(worker) == group]
                 await self._cluster.shrink(group, count, idle_beyond(mine, count))
 

@@ -50,7 +50,7 @@ class GroupCluster(SpecCluster):
         self._numbers = dict.fromkeys(self.groups, 0)
         #: Where each worker is, in the words of the subclass.
         self._places: dict[str, Any] = {}
-        self._changing: asyncio.Lock | None = None
+        self._changing = asyncio.Lock()
         super().__init__(**kwargs)
 
     async def _start(self) -> None:
@@ -149,17 +149,18 @@ class GroupCluster(SpecCluster):
     async def _scale(self, counts: Mapping[str, int]) -> None:
         self._stop_adapting()
         if self.status in (Status.closing, Status.closed):
-            # What the workers hold goes with them: nobody is left to hand it to.
-            self._asked = dict.fromkeys(self.groups, 0)
-            self.worker_spec.clear()
+            # A worker that is on its way has to be there before it can be closed.
+            async with self._changing:
+                self.worker_spec.clear()  # what they hold goes with them: nobody is left to hand it to
             return
         self._asked.update(counts)
         await self._change()
 
     async def _change(self) -> None:
         """Bring the workers there are to the number that was asked for, one change at a time."""
-        self._changing = self._changing or asyncio.Lock()
         async with self._changing:
+            if self.status != Status.running:
+                return
             state = None
             for group, count in self._asked.items():
                 surplus = len(self.names(group)) - count

@@ -13,7 +13,7 @@ from distributed import Security, Status
 from distributed.deploy.spec import ProcessInterface
 
 from kaleidoscope.cluster.groups import GroupCluster
-from kaleidoscope.cluster.link import Link, label_of
+from kaleidoscope.cluster.link import Link, Opening, label_of
 from kaleidoscope.cluster.places import Place, next_place, on_host
 from kaleidoscope.cluster.spec import ClusterSpec, Host, WorkerGroup, as_host
 from kaleidoscope.cluster.ssh import look_at_hosts
@@ -94,7 +94,7 @@ class HostCluster(GroupCluster):
         self._strikes: Counter[str] = Counter()
         self._mending: set[asyncio.Task[None]] = set()
         security = Security.temporary() if self._ssh.tls else Security()
-        self._opening = {"config": _to_be_sent(dask.config.config), "security": _fields(security)}
+        self._opening = Opening(_to_be_sent(dask.config.config), _fields(security))
         where = self._ssh.scheduler or spec.ssh.hosts[0].host
         home = next((host for host in spec.ssh.hosts if where in (host.host, label_of(host))), Host(where))
         scheduler = {
@@ -195,7 +195,7 @@ class HostCluster(GroupCluster):
     def _drop(self, label: str) -> None:
         self._lost.add(label)
         if link := self._links.pop(label, None):
-            self._meanwhile(link.close())
+            self._meanwhile(link.close(at_once=True))
 
     def _meanwhile(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -239,9 +239,7 @@ class HostCluster(GroupCluster):
 
     async def _close(self) -> None:
         await super()._close()
-        for task in self._mending:
-            task.cancel()
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        await asyncio.gather(*self._mending, *(link.close() for link in self._links.values()))
 
 
 def _fields(security: Security) -> dict[str, Any] | None:

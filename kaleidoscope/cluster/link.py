@@ -10,6 +10,8 @@ import shlex
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -43,8 +45,8 @@ def connect_options(host: Host, ssh: Ssh) -> dict[str, Any]:
     given = {
         "port": host.port,
         "username": host.user or ssh.user,
-        "client_keys": [key] if key else None,
-        "known_hosts": ssh.known_hosts,
+        "client_keys": [str(Path(key).expanduser())] if key else None,
+        "known_hosts": str(Path(ssh.known_hosts).expanduser()) if ssh.known_hosts else None,
     }
     return {
         "host": host.host,
@@ -90,8 +92,10 @@ async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:
             f"{label}: it takes none of your SSH keys: run `ssh-copy-id {host.host}`, load the key into ssh-agent, or "
             "name user and key"
         ) from None
-    except asyncssh.KeyImportError as error:
-        raise ResourceError(f"{label}: the SSH key cannot be read: {error}. Load it into ssh-agent") from None
+    except (asyncssh.KeyImportError, FileNotFoundError, PermissionError) as error:
+        raise ResourceError(
+            f"{label}: a file of SSH keys cannot be read: {error}. Name another, or load the key into ssh-agent"
+        ) from None
     except (OSError, asyncssh.Error, TimeoutError) as error:
         said = str(error) or f"no answer in {CONNECT} s"
         raise ResourceError(f"{label}: cannot be reached by SSH: {said}. Try `ssh {host.host}`") from None
@@ -122,6 +126,14 @@ def _command(env: Mapping[str, str], command: list[str]) -> str:
     return shlex.join(["exec", "env", *settings, *command] if settings else ["exec", *command])
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an agent is told first: Dask's configuration, and the keys for TLS if there is any. Neither is shown."""
+
+    config: Mapping[str, Any] = field(repr=False)
+    security: Mapping[str, Any] | None = field(repr=False)
+
+
 class Link:
     """The agent on a host, and the way to it.
 
@@ -129,8 +141,8 @@ class Link:
     ----------
     host, ssh : Host, Ssh
         Which, and what holds for all.
-    opening : mapping
-        What the agent is told first, but for its address.
+    opening : Opening
+        What the agent is told first.
     env : mapping
         Environment variables of its processes; no secrets, as they are seen in the host's list of processes.
     on_ended : callable
@@ -143,7 +155,7 @@ class Link:
         self,
         host: Host,
         ssh: Ssh,
-        opening: Mapping[str, Any],
+        opening: Opening,
         env: Mapping[str, str],
         *,
         on_ended: Callable[[str], None] = lambda _: None,
@@ -161,7 +173,7 @@ class Link:
         self.connection: asyncssh.SSHClientConnection | None = None
 
     def __repr__(self) -> str:
-        """Name the host only: what the agent was told has keys in it."""
+        """Name the host."""
         return f"<Link to {label_of(self.host)}>"
 
     async def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +212,8 @@ class Link:
         self._process = await self.connection.create_process(command, encoding="utf-8", errors="replace")
         overhearing = asyncio.ensure_future(self._overhear())
         self._tasks = [overhearing, asyncio.ensure_future(self._hear(overhearing))]
-        await self._send({**self._opening, "address": self.host.address})
+        opening = {"config": self._opening.config, "security": self._opening.security}
+        await self._send({**opening, "address": self.host.address})
 
     async def _hear(self, overhearing: asyncio.Task[None]) -> None:
         """Hand answers to who waits for them, until the agent is gone."""
@@ -229,12 +242,12 @@ class Link:
                 self._last_words.append(line.strip())
                 logger.debug("%s: %s", label_of(self.host), line.rstrip())
 
-    async def close(self) -> None:
-        """End the agent and all its processes, and the connection; do not wait for a host that is gone."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """End the agent and all its processes, and the connection; `at_once` where nobody is expected to answer."""
         self._closing = True
         if self.connection is None:
             return
-        if self._process is not None:
+        if self._process is not None and not at_once:
             with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
                 self._process.stdin.write_eof()
                 await asyncio.wait_for(self._process.wait_closed(), CONNECT)

@@ -59,14 +59,14 @@ class Servers:
     def __init__(self, folder: Path):
         self.folder = folder
         self.made = []
-        self.key = folder / "id"
         self.known_hosts = folder / "known_hosts"
         self.known_hosts.touch()
-        self._keygen(self.key)
+        self.key = self.make_key("id")
 
-    @staticmethod
-    def _keygen(path):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)  # noqa: S607
+    def make_key(self, name):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name]
+        subprocess.run(command, check=True)
+        return self.folder / name
 
     @property
     def options(self):
@@ -81,13 +81,13 @@ class Servers:
         address = f"127.0.0.{2 + len(self.made)}"
         folder = self.folder / address
         folder.mkdir()
-        self._keygen(folder / "host_key")
+        host_key = self.make_key(f"{address}/host_key")
         with socket.create_server((address, 0)) as free:
             port = free.getsockname()[1]
         config = {
             "ListenAddress": address,
             "Port": port,
-            "HostKey": folder / "host_key",
+            "HostKey": host_key,
             "AuthorizedKeysFile": f"{self.key}.pub",
             "PidFile": "none",
             "UsePAM": "no",
@@ -104,7 +104,7 @@ class Servers:
         self.made.append(Server(address, port, process, folder, extra))
         self._wait(self.made[-1])
         if known:
-            public = (folder / "host_key.pub").read_text().split()[:2]
+            public = host_key.with_suffix(".pub").read_text().split()[:2]
             with self.known_hosts.open("a") as lines:
                 lines.write(f"[{address}]:{port} {' '.join(public)}\n")
         return self.made[-1]

@@ -37,7 +37,25 @@ def listeners() -> list[tuple[int, str, int]]:
 )
 def test_spec_fills_the_cores_unless_told(cores, given, expected):
     spec = local_spec(cores, **given)
-    assert (spec["n_workers"], spec["threads_per_worker"]) == expected
+    assert (spec["counts"], spec["follow"]) == ({"cpu": expected[0]}, {}), "as many as that, and no fewer later"
+    assert spec["groups"]["cpu"].threads == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "expected"),
+    [
+        (8, {"gpus": 2}, {"cpu": 6, "gpu": 2}),
+        (2, {"gpus": 4}, {"cpu": 1, "gpu": 4}),
+        (8, {"gpus": 1, "workers": 8}, {"cpu": 8, "gpu": 1}),
+        (8, {"gpus": 2, "threads_per_worker": 2}, {"cpu": 3, "gpu": 2}),
+    ],
+    ids=str,
+)
+def test_spec_gives_each_gpu_a_worker_of_its_own(cores, given, expected):
+    spec = local_spec(cores, **given)
+    assert spec["counts"] == expected
+    assert spec["groups"]["gpu"].resources == {"GPU": 1}
+    assert spec["memory_limit"] == 1 / sum(expected.values()), "a share of the machine's for each"
 
 
 def test_spec_passes_other_arguments_on():
@@ -52,6 +70,11 @@ def test_spec_refuses_to_listen_elsewhere(name):
         local_spec(2, **{name: "0.0.0.0"})  # noqa: S104 - what is refused
     with pytest.raises(RecipeError, match=name):
         local_spec(2, scheduler_kwargs={name: "0.0.0.0"})  # noqa: S104 - what is refused
+
+
+def test_spec_refuses_gpus_within_this_process():
+    with pytest.raises(RecipeError, match="process of its own"):
+        local_spec(2, gpus=1, processes=False)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"], ids=repr)

@@ -1,0 +1,316 @@
+import contextlib
+import json
+import pickle
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaleidoscope.cluster.confidential import names_a_secret
+from kaleidoscope.cluster.schema import cluster_schema
+from kaleidoscope.cluster.spec import ClusterSpec, Host, SecretVariables, WorkerGroup, load_spec, spec_from
+from kaleidoscope.errors import RecipeError
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text, name="cluster.yaml"):
+        (tmp_path / name).write_text(text, "utf-8")
+        return load_spec(tmp_path / name)
+
+    return load
+
+
+# What is in the file, and what the answer says: line, place, and what to do.
+BROKEN = {
+    "the kind misspelt": (
+        "kind: kubernets\nworkers: {cpu: {}}",
+        r":1: kind: expected .*\(local, ssh, kubernetes\); got 'kubernets'\. Did you mean 'kubernetes'",
+    ),
+    "no kind": ("workers: {cpu: {}}", r":1: expected the key 'kind', too"),
+    "the key kind misspelt": ("knd: local\nworkers: {cpu: {}}", r":1: knd: unknown\. Did you mean 'kind'"),
+    "no groups": ("kind: local\nworkers: {}", r":2: workers: expected groups of workers by name, at least one"),
+    "workers misspelt": ("kind: local\nworker: {cpu: {}}", r":2: worker: unknown\. Did you mean 'workers'"),
+    "a number misspelt": (
+        "kind: local\nworkers:\n  cpu:\n    mx: 4",
+        r":4: workers\.cpu\.mx: unknown\. Did you mean 'max'\? Known here: min, max, cpus",
+    ),
+    "a number that is a text": (
+        "kind: local\nworkers:\n  cpu: {max: four}",
+        r":3: workers\.cpu\.max: expected a whole number of at least 1; got 'four'",
+    ),
+    "less than none": (
+        "kind: local\nworkers: {cpu: {min: -1}}",
+        r"cpu\.min: expected a whole number of at least 0; got -1",
+    ),
+    "more at least than at most": (
+        "kind: local\nworkers:\n  cpu: {max: 2}\n  gpu:\n    min: 3\n    max: 2",
+        r":5: workers\.gpu\.min: expected at most max, which is 2; got 3",
+    ),
+    "memory without a unit": (
+        "kind: local\nworkers: {cpu: {memory: 8}}",
+        r"workers\.cpu\.memory: expected a size with its unit, such as '8GiB'; got 8",
+    ),
+    "memory in an odd unit": ("kind: local\nworkers: {cpu: {memory: 8 gigs}}", r"such as '8GiB'; got '8 gigs'"),
+    "a group in capitals": (
+        "kind: local\nworkers:\n  GPU: {max: 1}",
+        r":3: workers\.GPU: expected a name of at most 30 lower-case letters, digits and '-'; got 'GPU'",
+    ),
+    "a resource of text": (
+        "kind: local\nworkers:\n  gpu:\n    resources: {GPU: one}",
+        r":4: workers\.gpu\.resources\.GPU: expected a number above 0: how much of it a worker has; got 'one'",
+    ),
+    "a toleration misspelt": (
+        "kind: kubernetes\nworkers:\n  gpu:\n    tolerations:\n    - {operater: Exists}\nkubernetes: {image: a}",
+        r":5: workers\.gpu\.tolerations\[0\]\.operater: unknown\. Did you mean 'operator'",
+    ),
+    "an effect misspelt": (
+        "kind: kubernetes\nworkers: {gpu: {tolerations: [{effect: NoSchedul}]}}\nkubernetes: {image: a}",
+        r":2: workers\.gpu\.tolerations\[0\]\.effect: .*; got 'NoSchedul'\. Did you mean 'NoSchedule'",
+    ),
+    "Kubernetes without a part of its own": (
+        "kind: kubernetes\nworkers: {cpu: {}}",
+        r":1: expected the key 'kubernetes', too: where in Kubernetes",
+    ),
+    "Kubernetes without an image": (
+        "kind: kubernetes\nworkers: {cpu: {}}\nkubernetes:\n  imag: a",
+        r":4: kubernetes\.imag: unknown\. Did you mean 'image'",
+    ),
+    "a node selector in camel case": (
+        "kind: kubernetes\nworkers: {cpu: {nodeSelector: {a: b}}}\nkubernetes: {image: a}",
+        r":2: workers\.cpu\.nodeSelector: unknown\. Did you mean 'node_selector'",
+    ),
+    "a label that is a number": (
+        "kind: kubernetes\nworkers: {cpu: {labels: {cost-centre: 42}}}\nkubernetes: {image: a}",
+        r"workers\.cpu\.labels\.cost-centre: expected a text, in quotation marks if it looks like a number; got 42",
+    ),
+    "a secret without its key": (
+        "kind: kubernetes\nworkers: {cpu: {}}\nkubernetes:\n  image: a\n  secrets:\n  - {secret: aws, env: A}",
+        r":6: kubernetes\.secrets\[0\]: expected the key 'key', too: a key of the Secret",
+    ),
+    "no hosts": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: []}",
+        r":3: ssh\.hosts: expected a list of at least one host",
+    ),
+    "a host misspelt": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh:\n  hosts:\n  - desk1\n  - host: desk2\n    usr: anna",
+        r":7: ssh\.hosts\[1\]\.usr: unknown\. Did you mean 'user'",
+    ),
+    "a host that is a number": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [7]}",
+        r"ssh\.hosts\[0\]: expected a host's name",
+    ),
+    "a host with a group that is not there": (
+        "kind: ssh\nworkers: {cpu: {}, gpu: {}}\nssh:\n  hosts:\n  - host: desk1\n    workers: {gpus: 1}",
+        r":6: ssh\.hosts\[0\]\.workers\.gpus: no such group\. Did you mean 'gpu'\? Known: cpu, gpu",
+    ),
+    "a host twice": ("kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [a, a]}", r"ssh\.hosts\[1\]: 'a' is there twice"),
+    "a port beyond all": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [{host: a, port: 65536}]}",
+        r"ssh\.hosts\[0\]\.port: expected a port, from 1 to 65535; got 65536",
+    ),
+    "a stagger alone": (
+        "kind: local\nworkers: {cpu: {stagger: 5 m}}",
+        r"workers\.cpu\.stagger: expected a lifetime, too",
+    ),
+    "a later version": (
+        "kaleidoscope: 2\nkind: local\nworkers: {cpu: {}}",
+        r":1: kaleidoscope: expected the version 1; got 2",
+    ),
+    "a list": ("- kind: local", r":1: expected a cluster such as .*; got a list"),
+    "no YAML": ("kind: [local", r":1: not YAML or JSON"),
+    "a key twice": ("kind: local\nkind: ssh", r":2: the key 'kind' is there twice"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_answered_with_line_place_and_what_to_do(load, name):
+    text, message = BROKEN[name]
+    with pytest.raises(RecipeError, match=r"cluster\.yaml.*" + message):
+        load(text)
+
+
+def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(load):
+    with pytest.raises(RecipeError) as refused:
+        load("kind: loca\nworkers:\n  cpu: {mx: 1}\n  gpu: {memory: 3}\nssh: {host: [a]}")
+    assert re.findall(r":(\d): ([\w.]+)", str(refused.value)) == [
+        ("1", "kind"),
+        ("3", "workers.cpu.mx"),
+        ("4", "workers.gpu.memory"),
+        ("5", "ssh.host"),
+    ]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"cannot read the cluster's file .*none\.yaml"):
+        load_spec(tmp_path / "none.yaml")
+
+
+POD = "kind: kubernetes\nworkers:\n  cpu: {%s}\nkubernetes: {image: a}"
+K8S = "kind: kubernetes\nworkers: {cpu: }\nkubernetes: {image: a, %s}"
+VALID = [
+    ("kind: local\nworkers: {cpu: }", lambda spec: spec.workers == {"cpu": WorkerGroup("cpu")}),
+    (
+        "kind: local\nworkers: {cpu: {max: 4}}",
+        lambda spec: (spec.workers["cpu"].min, spec.workers["cpu"].max) == (0, 4),
+    ),
+    (
+        "kind: local\nworkers: {cpu: {min: 3}}",
+        lambda spec: (spec.workers["cpu"].min, spec.workers["cpu"].max) == (3, 3),
+    ),
+    ("kind: local\nworkers: {cpu: {cpus: 4}}", lambda spec: spec.workers["cpu"].threads == 4),
+    ("kind: local\nworkers: {cpu: {cpus: 0.5}}", lambda spec: spec.workers["cpu"].threads == 1),
+    ("kind: local\nworkers: {cpu: {cpus: 4, threads: 1}}", lambda spec: spec.workers["cpu"].threads == 1),
+    ("kind: local\nworkers: {cpu: {memory: 2GiB}}", lambda spec: spec.workers["cpu"].memory == 2 * 2**30),
+    ("kind: local\nworkers: {cpu: {memory: 1.5 GB}}", lambda spec: spec.workers["cpu"].memory == 1_500_000_000),
+    ("kind: local\nworkers: {cpu: {memory: 512Mi}}", lambda spec: spec.workers["cpu"].memory == 512 * 2**20),
+    (
+        "kind: local\nname: try\ndashboard: false\nenv: {A: b}\nworkers: {gpu: {resources: {GPU: 1}, env: {C: d}}}",
+        lambda spec: (
+            (spec.name, spec.dashboard, spec.env) == ("try", False, {"A": "b"})
+            and (spec.workers["gpu"].resources, spec.workers["gpu"].env) == ({"GPU": 1}, {"C": "d"})
+        ),
+    ),
+    (
+        '{"kaleidoscope": 1, "kind": "local", "workers": {"a-1": {"lifetime": "2 hours", "stagger": "5 m"}}}',
+        lambda spec: (spec.workers["a-1"].lifetime, spec.workers["a-1"].stagger) == (7200, 300),
+    ),
+    ("kind: ssh\nworkers: {cpu: }\nssh: {hosts: [a, b]}", lambda spec: spec.ssh.hosts == (Host("a"), Host("b"))),
+    (
+        """
+        {kind: ssh, workers: {cpu: , gpu: }, ssh: {hosts: [{host: a, workers: {cpu: 2, gpu: 0}, user: u, port: 22,
+         key: k, python: p, folder: f, threads: 2, memory: 1GiB, address: 10.0.0.1}]}}
+        """,
+        lambda spec: spec.ssh.hosts == (Host("a", {"cpu": 2, "gpu": 0}, "10.0.0.1", "u", 22, "k", "p", "f", 2, 2**30),),
+    ),
+    (
+        "kind: ssh\nworkers: {cpu: }\nssh: {hosts: [a], scheduler: b, scheduler_port: 86, known_hosts: h, tls: false}",
+        lambda spec: (spec.ssh.scheduler, spec.ssh.scheduler_port, spec.ssh.tls) == ("b", 86, False),
+    ),
+    (
+        "kind: local\nworkers: {cpu: {node_selector: {a: b}, spot: true}}\nkubernetes: {image: a}\nssh: {hosts: [a]}",
+        lambda spec: spec.kind == "local" and spec.kubernetes.image == "a" and spec.ssh.hosts == (Host("a"),),
+    ),
+    (POD % "node_selector: {a: b}, spot: true, image: c", lambda spec: spec.workers["cpu"].node_selector == {"a": "b"}),
+    (
+        POD % "tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}]",
+        lambda spec: spec.workers["cpu"].tolerations[0]["operator"] == "Exists",
+    ),
+    (
+        POD % "pod: {volumes: [{name: a, secret: {secretName: b}}], hostNetwork: false}",
+        lambda spec: spec.workers["cpu"].pod["volumes"][0]["secret"] == {"secretName": "b"},
+    ),
+    (
+        K8S % "namespace: ml, image_pull_secrets: [registry], image_pull_policy: Always",
+        lambda spec: (spec.kubernetes.namespace, spec.kubernetes.image_pull_secrets) == ("ml", ("registry",)),
+    ),
+    (
+        K8S % "service_account: {name: augment, annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/a'}}",
+        lambda spec: spec.kubernetes.service_account.annotations["eks.amazonaws.com/role-arn"].endswith("role/a"),
+    ),
+    (
+        K8S % "secrets: [aws, {secret: hub, key: token, env: HF_TOKEN}]",
+        lambda spec: spec.kubernetes.secrets == (SecretVariables("aws"), SecretVariables("hub", "token", "HF_TOKEN")),
+    ),
+    (
+        K8S % "scheduler: {cpus: 2, memory: 4GiB, labels: {a: b}}",
+        lambda spec: (spec.kubernetes.scheduler.cpus, spec.kubernetes.scheduler.memory) == (2, 4 * 2**30),
+    ),
+    (K8S % "scheduler: {}", lambda spec: spec.kubernetes.scheduler.memory == 2 * 2**30),
+]
+
+
+@pytest.mark.parametrize(("text", "holds"), VALID, ids=[text for text, _ in VALID])
+def test_a_file_is_read_as_it_is_meant(load, text, holds):
+    spec = load(text)
+    assert isinstance(spec, ClusterSpec)
+    assert holds(spec)
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_the_file_in_the_documentation_is_one(load):
+    text = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [load(block).kind for block in blocks if "kind:" in block] == ["ssh"]
+
+
+class TestSecrets:
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("env: {AWS_SECRET_ACCESS_KEY: swordfish}", "env.AWS_SECRET_ACCESS_KEY"),
+            ("workers: {cpu: {env: {HF_TOKEN: swordfish}}}", "workers.cpu.env.HF_TOKEN"),
+            ("workers: {cpu: {env: {PROXY: 'http://me:swordfish@proxy'}}}", "workers.cpu.env.PROXY"),
+            ("workers: {cpu: {env: {WHO: AKIASWORDFISH7EXAMPL}}}", "workers.cpu.env.WHO"),
+            ("workers: {cpu: {annotations: {db-password: swordfish}}}", "workers.cpu.annotations.db-password"),
+            (
+                "workers: {cpu: {pod: {containers: [{env: [{name: API_KEY, value: swordfish}]}]}}}",
+                "workers.cpu.pod.containers[0].env[0].value",
+            ),
+            ("ssh: {hosts: [{host: a, password: swordfish}]}", "ssh.hosts[0].password"),
+            ("ssh: {hosts: [{host: a, key: '-----BEGIN OPENSSH PRIVATE KEY-----swordfish'}]}", "ssh.hosts[0].key"),
+            ("kubernetes: {image: a, secrets: ['AKIASWORDFISH7EXAMPL']}", "kubernetes.secrets[0]"),
+        ],
+    )
+    def test_a_value_is_refused_and_not_shown(self, load, text, place):
+        with pytest.raises(RecipeError, match=rf":2: {re.escape(place)}: looks like the value of a secret") as refused:
+            load(f"kind: local\n{text}")
+        assert "swordfish" not in str(refused.value).lower()
+        assert "kubernetes.secrets" in str(refused.value), "what to do instead"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "env: {AWS_WEB_IDENTITY_TOKEN_FILE: /var/run/token, AWS_PROFILE: lab, KEYBOARD: de}",
+            "env: {FROM_THE_POD_TOKEN: $(OTHER)}",
+            "env: {EMPTY_TOKEN: ''}",
+            "ssh: {hosts: [{host: a, key: ~/.ssh/lab}], known_hosts: hosts.txt}",
+        ],
+    )
+    def test_names_and_files_are_let_through(self, load, text):
+        load(f"kind: local\nworkers: {{cpu: }}\n{text}")
+
+    @given(st.text())
+    def test_any_name_is_judged(self, name):
+        assert isinstance(names_a_secret(name), bool)
+
+
+class TestSchema:
+    def test_is_published_as_it_is(self):
+        published = Path(__file__).parents[2] / "docs" / "cluster.schema.json"
+        assert json.loads(published.read_text("utf-8")) == cluster_schema(), "run docs/make_cluster_schema.py"
+
+    def test_is_a_schema(self):
+        jsonschema.Draft202012Validator.check_schema(cluster_schema())
+
+    def test_describes_every_value(self):
+        def values(schema):
+            yield schema
+            for inner in [*schema.get("properties", {}).values(), *schema.get("oneOf", ())]:
+                yield from values(inner)
+            for name in ("items", "additionalProperties", "propertyNames"):
+                if isinstance(schema.get(name), dict):
+                    yield from values(schema[name])
+
+        assert [
+            one
+            for one in values(cluster_schema())
+            if not one.get("description") and one.get("type") != "null" and "oneOf" not in one
+        ] == []
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["kind", "workers", "ssh", "kubernetes", "env", "name", "hosts", "cpu", "min"])
+
+
+@given(PLAIN | st.dictionaries(KEYS, PLAIN | st.dictionaries(KEYS, PLAIN)))
+def test_any_values_are_read_or_refused(content):
+    with contextlib.suppress(RecipeError):
+        spec_from(content, "here")
