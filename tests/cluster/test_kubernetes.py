@@ -26,7 +26,7 @@ NOT_YET = 90.0  # seconds after which something that should have happened will n
 NAMESPACE = "augment"
 SECRET = "hunter2-hunter2-hunter2"  # noqa: S105 - what must be seen nowhere
 GROUPS = {
-    "cpu": {"max": 3, "memory": "1GiB"},
+    "cpu": {"max": 2, "memory": "1GiB"},
     "gpu": {"max": 2, "memory": "1GiB", "resources": {"GPU": 1}},
     "huge": {"max": 1, "memory": "1GiB", "resources": {"GPU": 8, "HUGE": 1}},
 }
@@ -94,7 +94,7 @@ def test_groups_scale_apart_from_zero_and_back(kube, start):
         assert seen["cpu"].wanted > 1
         assert (seen["gpu"].wanted, seen["huge"].wanted) == (0, 0)
         # From here on one worker stays, to which the others hand over what they hold.
-        cluster.adapt(interval=0.25, patience=4, cpu=(1, 3), gpu=(0, 2), huge=(0, 1))
+        cluster.adapt(interval=0.25, patience=4, cpu=(1, 2), gpu=(0, 2), huge=(0, 1))
         held = client.map(slowly, range(12), pure=False)
         client.gather(held)
         del plain
@@ -107,13 +107,14 @@ def test_groups_scale_apart_from_zero_and_back(kube, start):
         wait(lambda: len(groups_of(cluster)["cpu"].pods) == 1, "the other group keeps one")
         assert client.gather(held) == list(range(12)), "what a worker holds survives its end"
         del held
-        cluster.adapt(interval=0.25, patience=4, cpu=(0, 3), gpu=(0, 2), huge=(0, 1))
+        cluster.adapt(interval=0.25, patience=4, cpu=(0, 2), gpu=(0, 2), huge=(0, 1))
         wait(lambda: is_empty(cluster), "all groups empty")
         assert {group_in(name) for name in retired(cluster)} == {"cpu", "gpu"}
         left = kube.pods(NAMESPACE, f"dask.org/cluster-name={cluster.name},dask.org/component=worker")
         assert [pod["metadata"]["name"] for pod in left if not pod["metadata"].get("deletionTimestamp")] == []
 
 
+@pytest.mark.slow
 def test_a_group_shrinks_by_its_own_workers_only(start):
     cluster = start(follow=False)
     cluster.scale(cpu=3, gpu=1)
@@ -122,7 +123,7 @@ def test_a_group_shrinks_by_its_own_workers_only(start):
     with cluster.get_client() as client:
         client.wait_for_workers(4, timeout=NOT_YET)
         # Those of the other group are the ones that Dask itself would end first: they have nothing to do or to hold.
-        held = client.map(slowly, range(6), resources=None, pure=False)
+        held = client.map(slowly, range(6), pure=False)
         client.gather(held)
         cluster.scale(cpu=1)
         wait(lambda: len(groups_of(cluster)["cpu"].pods) == 1, "the group has shrunk")
@@ -285,8 +286,8 @@ def check_job_with_deletions(kube, start, tmp_path, *, photos, size, due, least)
     source = write_photos(tmp_path / "photos", photos, size)
     report = views_of(source).write(tmp_path / "here").compute(scheduler="threads")
     assert report.failed == 0
-    cluster = start({"cpu": {"max": 3, "memory": "1GiB"}, "gpu": {"min": 1, "memory": "1GiB", **GPU}})
-    cluster.adapt(interval=0.25, patience=4, cpu=(1, 3), gpu=(1, 1))
+    cluster = start({"cpu": {"max": 2, "memory": "1GiB"}, "gpu": {"min": 1, "memory": "1GiB", **GPU}})
+    cluster.adapt(interval=0.25, patience=4, cpu=(1, 2), gpu=(1, 1))
     wait(lambda: groups_of(cluster)["gpu"].running, "the GPU group's worker")
     gpu = set(groups_of(cluster)["gpu"].pods)
     with cluster.get_client(), deleting(kube, cluster, due(tmp_path / "there")) as deleted:
