@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from kaleidoscope.backends.cv2 import Cv2Backend
-from kaleidoscope.errors import KaleidoscopeError
 from kaleidoscope.job import Job
 from kaleidoscope.log import tell_failure
-from kaleidoscope.read import as_record, load
+from kaleidoscope.outcome import Outcome
+from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.resources import one_thread_per_task
+from kaleidoscope.resources import one_thread_per_task, require
+from kaleidoscope.segments import Passed, gone_on, kept, opened
 from kaleidoscope.sources import PackedKeys, unpack
-from kaleidoscope.walk import walk
 
 _log = logging.getLogger(__name__)
 
@@ -40,47 +40,120 @@ class Augmentation:
 
     def __call__(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
         """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
-        items = unpack(partition) if isinstance(partition, PackedKeys) else partition
+        plan = self.job.plan
+        for segment in plan.segments:  # of one that is cut, all of it is made here
+            require(segment.resources, ", ".join(segment.ops))
         with one_thread_per_task():
             backend = Cv2Backend()
-            for item in items:
-                record = as_record(item, self.root, self.storage_options)
-                yield from self._variants(record, backend)
+            for record in self.records(partition):
+                one = opened(self.job, record, self.job.wanted(record.key), backend, None)
+                told: set[str | None] = set()
+                for found in one.outcomes:
+                    yield self.variant(one.record, cast("Outcome", found), told, copy=True)
 
-    def _variants(self, record: ImageRecord, backend: Cv2Backend) -> Iterator[ImageRecord]:
-        job, key = self.job, record.key
-        wanted = job.wanted(key)
-        try:
-            record, picture = load(record, backend.counts, max_pixels=job.max_pixels)
-        except KaleidoscopeError as error:
-            if job.on_error == "raise":
-                raise
-            tell_failure(_log, error, set())
-            for variant in wanted or job.plan.tree.variants:
-                yield ImageRecord(key, variant=variant, source=record.source, error=error)
-            return
-        told: set[str | None] = set()
-        for outcome in walk(
-            job.plan,
-            picture,
-            key=key,
-            seed=job.seed,
-            backend=backend,
-            targets=record.targets,
-            lineage=record.lineage,
-            wanted=None if wanted is None else frozenset(wanted),
-        ):
-            if outcome.error is not None and job.on_error == "raise":
+    def records(self, partition: PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
+        """Yield the images of a partition, as records."""
+        for item in unpack(partition) if isinstance(partition, PackedKeys) else partition:
+            yield as_record(item, self.root, self.storage_options)
+
+    def variant(self, record: ImageRecord, outcome: Outcome, told: set[str | None], *, copy: bool) -> ImageRecord:
+        """Return a variant as a record; `copy` its pixels where they were only lent.
+
+        `told` remembers which failures of the image have been logged.
+        """
+        if outcome.error is not None:
+            if self.job.on_error == "raise":
                 raise outcome.error
-            if outcome.error is not None:
-                tell_failure(_log, outcome.error, told)
-            yield ImageRecord(
-                key,
-                None if outcome.pixels is None else outcome.pixels.copy(),
-                None if outcome.targets is None else outcome.targets.copied(),
-                metadata=dict(record.metadata),
-                lineage=outcome.lineage,
-                variant=outcome.variant,
-                source=record.source,
-                error=outcome.error,
-            )
+            tell_failure(_log, outcome.error, told)
+        pixels, targets = outcome.pixels, outcome.targets
+        return ImageRecord(
+            record.key,
+            pixels if pixels is None or not copy else pixels.copy(),
+            None if targets is None else targets.copied(),
+            metadata=dict(record.metadata),
+            lineage=outcome.lineage,
+            variant=outcome.variant,
+            source=record.source,
+            error=outcome.error,
+        )
+
+
+@dataclass(frozen=True)
+class InSegment:
+    """A function of a partition that does what one segment of a cut tree does.
+
+    Parameters
+    ----------
+    augmentation : Augmentation
+        What to make of each image.
+    place : int
+        The segment.
+    """
+
+    augmentation: Augmentation
+    place: int
+
+    @property
+    def needed_by(self) -> str:
+        """The ops that need what the segment needs."""
+        return ", ".join(self.augmentation.job.plan.segments[self.place].ops)
+
+    def __call__(self, *received: Any) -> list[Passed]:
+        """Return what comes of each image.
+
+        Parameters
+        ----------
+        *received
+            What each segment that feeds this one has handed over; for the first, the partition.
+
+        Raises
+        ------
+        ResourceError
+            If it was started on a worker that has not what it needs.
+        """
+        augmentation, place, backend = self.augmentation, self.place, Cv2Backend()
+        job = augmentation.job
+        require(job.plan.segments[place].resources, self.needed_by)
+        with one_thread_per_task():
+            if place == 0:
+                records = augmentation.records(received[0])
+                begun = (opened(job, record, job.wanted(record.key), backend) for record in records)
+                return [Passed(one.record, *kept(one.outcomes)) for one in begun]
+            return [self._gone_on(passed, backend) for passed in zip(*received, strict=True)]
+
+    def _gone_on(self, passed: Sequence[Passed], backend: Cv2Backend) -> Passed:
+        job, record = self.augmentation.job, passed[0].record
+        handovers = (handover for one in passed for handover in one.handovers)
+        return Passed(record, *kept(gone_on(job, self.place, handovers, record.key, job.wanted(record.key), backend)))
+
+
+def handed_over(passed: Iterable[Passed]) -> list[Passed]:
+    """Return what other segments need of a segment."""
+    return [replace(one, outcomes=()) for one in passed]
+
+
+def finished(passed: Iterable[Passed]) -> list[Passed]:
+    """Return the variants that a segment finished."""
+    return [replace(one, handovers=()) for one in passed]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A function that puts the variants of each image of a partition together again; see `Augmentation`.
+
+    Parameters
+    ----------
+    augmentation : Augmentation
+        What was made.
+    """
+
+    augmentation: Augmentation
+
+    def __call__(self, *segments: Sequence[Passed]) -> Iterator[ImageRecord]:
+        """Yield the variants of each image, in tree order, from what the segments have finished."""
+        order = {variant: number for number, variant in enumerate(self.augmentation.job.plan.tree.variants)}
+        for passed in zip(*segments, strict=True):
+            outcomes = [outcome for one in passed for outcome in one.outcomes]
+            told: set[str | None] = set()
+            for outcome in sorted(outcomes, key=lambda outcome: order[outcome.variant]):
+                yield self.augmentation.variant(passed[0].record, outcome, told, copy=False)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import psutil
-from dask.bag.core import reify
+from dask.bag.core import from_sequence, reify
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import format_bytes
 
 from kaleidoscope import settings
 from kaleidoscope.augmentation import Augmentation
-from kaleidoscope.bag import ImageBag, StreamingBag, as_source, decoded_bytes, packs_for
+from kaleidoscope.bag import ImageBag, StreamingBag, as_source, packs_for
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.display import ContactSheet, contact_sheet
 from kaleidoscope.errors import RecipeError, did_you_mean
@@ -27,8 +27,10 @@ from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
+from kaleidoscope.segment_graph import in_segments
 from kaleidoscope.sources import Listing, Url
 from kaleidoscope.tree import grow
+from kaleidoscope.weights import decoded_bytes
 from kaleidoscope.writing import WriteRun
 
 if TYPE_CHECKING:
@@ -168,9 +170,7 @@ class AugmentedBag(StreamingBag):
         shown = tuple(names[round(i * (len(names) - 1) / max(count - 1, 1))] for i in range(count))
         augmentation = replace(self.augmentation, job=replace(self.job, picks=None, only=shown))
         first = self._first(n)
-        name = "preview-" + tokenize(augmentation, [record.key for record in first])
-        graph: dict[Any, Any] = {(name, i): (_variants_of, augmentation, record) for i, record in enumerate(first)}
-        made = StreamingBag(graph, name, len(first)).compute()
+        made = _augmented(from_sequence(first, partition_size=1), augmentation).compute() if first else []
         rows: dict[str, list[tuple[Any, ...]]] = {record.key: [] for record in first}
         for record in made:
             rows[record.key].append((record.variant, record.pixels, record.targets))
@@ -386,11 +386,10 @@ def _augmented(source: ImageBag | Bag | Listing, augmentation: Augmentation) -> 
     else:
         partitions, below = source.__dask_keys__(), [source]
     name = "variants-" + tokenize(source, augmentation, len(partitions))
-    # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
-    tasks: dict[Any, Any] = {(name, i): (reify, (augmentation, partition)) for i, partition in enumerate(partitions)}
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
-    return AugmentedBag(graph, name, len(tasks), source, augmentation)
-
-
-def _variants_of(augmentation: Augmentation, record: ImageRecord) -> list[ImageRecord]:
-    return list(augmentation([record]))
+    if len(augmentation.job.plan.segments) > 1:
+        graph = in_segments(name, augmentation, partitions, below)
+    else:
+        # `reify` makes a list of the stream unless the next step is fused with it: then the optimizer takes it away.
+        tasks: dict[Any, Any] = {(name, i): (reify, (augmentation, part)) for i, part in enumerate(partitions)}
+        graph = HighLevelGraph.from_collections(name, tasks, dependencies=below)
+    return AugmentedBag(graph, name, len(partitions), source, augmentation)

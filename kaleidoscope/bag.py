@@ -20,19 +20,19 @@ from dask.threaded import get as threaded_get
 
 from kaleidoscope import settings
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.following import active_client
 from kaleidoscope.labels import Masks
 from kaleidoscope.labels.table import Several, labels_of, masks_in
 from kaleidoscope.optimize import layer_of, optimize
+from kaleidoscope.preflight import before_sending, needs_of
 from kaleidoscope.read import as_record
-from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, extension, list_images, unpack
+from kaleidoscope.sources import Entry, Listing, PackedKeys, Url, list_images, unpack
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Labels
+from kaleidoscope.weights import decoded_bytes
 
 #: Images in a partition that holds only keys.
 _KEYS_PER_PARTITION = 100
-#: Decoded bytes for each encoded one, by extension; a guess to size partitions with, never more.
-_INFLATION = {"jpg": 12, "jpeg": 12, "webp": 20, "png": 2}
-_UNKNOWN_BYTES = 2**20
 
 
 class StreamingBag(Bag):
@@ -44,6 +44,17 @@ class StreamingBag(Bag):
     __dask_scheduler__ = staticmethod(threaded_get)
     __dask_optimize__ = globalmethod(optimize, key="kaleidoscope_optimize", falsey=dont_optimize)
 
+    def __dask_postcompute__(self) -> Any:
+        """Say how partitions become a list. Dask asks on the way to any scheduler: the time to have a look at that.
+
+        Raises
+        ------
+        ResourceError
+            If no worker has what a step needs; Dask would wait for one for ever.
+        """
+        _look(self)
+        return super().__dask_postcompute__()
+
     def take(self, k: int, npartitions: int = 1, compute: bool = True, warn: bool = True) -> Any:  # noqa: FBT001, FBT002 - Dask's signature
         """Return the first `k` elements; see `dask.bag.Bag.take`."""
         bag = adopted(super().take(k, npartitions=npartitions, compute=False, warn=warn))
@@ -51,6 +62,7 @@ class StreamingBag(Bag):
 
     def to_delayed(self, optimize_graph: bool = True) -> list[Delayed]:  # noqa: FBT001, FBT002 - Dask's signature
         """Return a `dask.delayed.Delayed` for each partition; see `dask.bag.Bag.to_delayed`."""
+        _look_ahead(self)
         keys: list[Any] = self.__dask_keys__()
         graph = self.__dask_graph__()
         if optimize_graph:
@@ -63,6 +75,11 @@ class StreamingItem(Item):
 
     __dask_scheduler__ = staticmethod(threaded_get)
     __dask_optimize__ = globalmethod(optimize, key="kaleidoscope_optimize", falsey=dont_optimize)
+
+    def __dask_postcompute__(self) -> Any:
+        """Say how it becomes a value; see `StreamingBag`."""
+        _look(self)
+        return super().__dask_postcompute__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the name of its layer."""
@@ -78,10 +95,22 @@ class StreamingItem(Item):
 
     def to_delayed(self, optimize_graph: bool = True) -> Delayed:  # noqa: FBT001, FBT002 - Dask's signature
         """Return it as a `dask.delayed.Delayed`."""
+        _look_ahead(self)
         graph = self.__dask_graph__()
         if optimize_graph:
             graph = _as_layers(self.__dask_optimize__(graph, self.__dask_keys__()), self._layer)
         return Delayed(self.key, graph, layer=layer_of(graph, self.key))
+
+
+def _look(collection: StreamingBag | StreamingItem) -> None:
+    """Compare what a collection needs with what there is, where it would be computed now."""
+    before_sending(needs_of(collection.dask), active_client(collection, None))
+
+
+def _look_ahead(collection: StreamingBag | StreamingItem) -> None:
+    """Do so where it is handed to Dask, which will not ask again; there may be no client yet."""
+    if active_client(collection, None) is not None:
+        _look(collection)
 
 
 def _as_layers(graph: Any, name: str) -> HighLevelGraph:
@@ -312,12 +341,6 @@ def packs_for(listing: Listing, outputs_per_image: int) -> list[PackedKeys]:
         group.append(entry)
         total += size
     return [*packs, listing.packed(group)] if group else packs
-
-
-def decoded_bytes(entry: Entry, masks: int = 0) -> int:
-    """Guess the bytes of an image's pixels from those of its file, and of its masks: each a channel more."""
-    pixels = _UNKNOWN_BYTES if entry.size is None else entry.size * _INFLATION.get(extension(entry.key), 1)
-    return pixels * (3 + masks) // 3
 
 
 def as_source(dataset: Any) -> ImageBag | Bag:

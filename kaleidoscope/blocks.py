@@ -6,8 +6,8 @@ import logging
 import pickle
 import time
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,6 +87,11 @@ class OpenRun:
     def store(self) -> Store:
         """The target."""
         return self.lease.store
+
+    def go_on(self) -> None:
+        """Do nothing while the run goes on; raise `StoreError` if it was given up or taken over."""
+        at_work.go_on(self.lease.owner.run_id)
+        self.lease.renew()
 
 
 @dataclass(frozen=True)
@@ -179,9 +184,16 @@ def write_blocks(run: OpenRun, packed: PackedBlocks, *carried: Sequence[Any]) ->
     Totals
         Of these blocks; of what another attempt of this task had committed, too.
     """
+    with task_of(run):
+        return _write_blocks(run, packed, carried)
+
+
+@contextmanager
+def task_of(run: OpenRun) -> Iterator[None]:
+    """Count a task of the run while it is at work; if it fails, let the others know."""
     with at_work.task(run.lease.owner.run_id):
         try:
-            return _write_blocks(run, packed, carried)
+            yield
         except BaseException:
             with suppress(StoreError):  # the first error is the one to know
                 run.lease.mark("failed")
@@ -192,7 +204,7 @@ def _write_blocks(run: OpenRun, packed: PackedBlocks, carried: Sequence[Sequence
     by_key = {record.key: record for items in carried for record in (as_record(i, None, {}) for i in items)}
     with one_thread_per_task():
         return sum_totals(
-            [_committed(run, block) or _write_block(run, block, packed, by_key) for block in packed.blocks()]
+            [committed(run, block) or _write_block(run, block, packed, by_key) for block in packed.blocks()]
         )
 
 
@@ -205,7 +217,7 @@ def close_run(run: OpenRun, totals: Sequence[Totals]) -> Totals:
     return total
 
 
-def _committed(run: OpenRun, block: BlockWork) -> Totals | None:
+def committed(run: OpenRun, block: BlockWork) -> Totals | None:
     """Return the totals of a block that an earlier attempt of this run has committed."""
     for part in (block.part, replace(block.part, failures=True)):
         data = run.store.read_if_there(f"{PARTS}/{part}")
@@ -228,18 +240,19 @@ def _write_block(
     rows: list[Row] = []
     labels = packed.labels()
 
-    def go_on() -> None:
-        at_work.go_on(run.lease.owner.run_id)
-        run.lease.renew()
-
     # Of shards, which are large, one is on its way while the next is filled.
     with WriteBehind(run.store, 1 if run.job.layout.sharded else run.writes_at_once) as writer:
         sink = sink_for(run.job, block.part, writer)
         for entry, wanted in block.entries:
-            one = ImageOutputs(run.job, entry, backend, sink, go_on)
+            one = ImageOutputs(run.job, entry, backend, sink, run.go_on)
             rows += one.rows(wanted, carried.get(entry.key) or record_of(entry, labels, packed.storage_options))
         sink.finish()
-    totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), dict(backend.counts))
+    return commit(run, block, rows, dict(backend.counts))
+
+
+def commit(run: OpenRun, block: BlockWork, rows: Sequence[Row], counts: Mapping[str, int]) -> Totals:
+    """Write the manifest part of a block whose outputs are all there: from now on it counts."""
+    totals = Totals.of(((row.key, row.status, row.bytes) for row in rows), counts)
     if block.retry_only and totals.outputs == 0:
         return totals  # it failed before and it failed again: the rows that say so are there
     run.lease.check()

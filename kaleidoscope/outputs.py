@@ -7,7 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
 from kaleidoscope.manifest import OK, Row, params_text
-from kaleidoscope.read import load, pages_of
+from kaleidoscope.outcome import Outcome
+from kaleidoscope.read import pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
+from kaleidoscope.segments import Opened, opened
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, output_name
 from kaleidoscope.sources import Entry
 from kaleidoscope.storage import public
 from kaleidoscope.targets import Targets
-from kaleidoscope.walk import Outcome, as_failure, walk
+from kaleidoscope.walk import as_failure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,41 +125,37 @@ class ImageOutputs:
     written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)
 
     def rows(self, wanted: Sequence[str] | None, record: ImageRecord) -> Iterator[Row]:
-        """Yield a row for each wanted variant, its output given to the sink."""
-        job, key = self.job, self.entry.key
-        outcomes: Iterable[Outcome]
-        size, pages = self.entry.size, None
-        try:
-            record, picture = load(record, self.backend.counts, max_pixels=job.max_pixels)
-            pages = pages_of(record)
-            if size is None and record.source is not None:
-                size = record.source.size
-        except KaleidoscopeError as error:
-            outcomes = [Outcome(variant, None, (), error=error) for variant in wanted or job.plan.tree.variants]
-        else:
-            only = None if wanted is None else frozenset(wanted)
-            outcomes = walk(
-                job.plan,
-                picture,
-                key=key,
-                seed=job.seed,
-                backend=self.backend,
-                targets=record.targets,
-                lineage=record.lineage,
-                wanted=only,
-            )
-        of_all = {
-            "key": key,
-            "seed": job.seed,
-            "source": public(self.entry.url),
-            "source_size": size,
-            "source_etag": self.entry.etag,
-            "source_pages": pages,
+        """Yield a row for each wanted variant of a tree that is not cut, its output given to the sink."""
+        one = opened(self.job, record, wanted, self.backend)
+        about = self.about(one)
+        for outcome in one.outcomes:
+            yield self.row(cast("Outcome", outcome), about)
+
+    def about(self, one: Opened) -> dict[str, Any]:
+        """Return what the rows of all variants of the image have in common."""
+        source, entry = one.record.source, self.entry
+        return {
+            "key": entry.key,
+            "seed": self.job.seed,
+            "source": public(entry.url),
+            "source_size": source.size if entry.size is None and source is not None else entry.size,
+            "source_etag": entry.etag,
+            "source_pages": None if one.failed else pages_of(one.record),
             "environment": environment(),
         }
-        for outcome in outcomes:
-            self.go_on()
-            yield self._row(outcome, of_all)
+
+    def row(self, outcome: Outcome, about: Mapping[str, Any]) -> Row:
+        """Put an outcome into the sink; return its row.
+
+        Parameters
+        ----------
+        outcome : Outcome
+            One variant.
+        about : mapping
+            What `about` returned.
+        """
+        self.go_on()
+        return self._row(outcome, about)
 
     def _row(self, outcome: Outcome, of_all: Mapping[str, Any]) -> Row:
         """Put an outcome into the sink; return its row, which has what those of all variants have."""

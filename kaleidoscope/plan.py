@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
 
 from kaleidoscope.codecs.header import REDUCTIONS
 from kaleidoscope.ops.base import Geometric, Resampling
-from kaleidoscope.recipe import to_spec
+from kaleidoscope.recipe import canonical, to_spec
 from kaleidoscope.record import Frame
 from kaleidoscope.tree import Node, VariantTree
 
@@ -21,6 +21,41 @@ MAX_LINES = 100
 _ENORMOUS = Frame(2**20, 2**20, 3, "uint8")
 
 How = Literal["kernel", "warp", "permutation", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the tree whose steps all need the same of a worker: one task for each block or partition.
+
+    Parameters
+    ----------
+    place : int
+        Its place among the segments: after those that it starts from.
+    level : int
+        How often resources change on the way to it.
+    resources : mapping of str to float
+        What a worker must have beside its cores, such as ``{"GPU": 1}``; empty for the CPU.
+    feeds : tuple of int
+        The segments whose pixels it starts from; the first one starts from the images.
+    ops : tuple of str
+        The names of the classes that need it, for messages.
+    """
+
+    place: int
+    level: int
+    resources: Mapping[str, float]
+    feeds: tuple[int, ...] = ()
+    ops: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Say what it runs on.
+
+        Examples
+        --------
+        >>> print(Segment(0, 0, {}), Segment(1, 1, {"GPU": 1.0}), sep=", ")
+        CPU, GPU: 1
+        """
+        return ", ".join(f"{name}: {amount:g}" for name, amount in sorted(self.resources.items())) or "CPU"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +82,8 @@ class PlannedNode:
         In the recipe's order.
     scales : bool
         It is the first op of the image, and large JPEGs are decoded smaller for it.
+    segment : int
+        The place of the segment that it runs in.
     """
 
     node: Node
@@ -58,6 +95,7 @@ class PlannedNode:
     spec: dict[str, Any]
     children: tuple[PlannedNode, ...]
     scales: bool = False
+    segment: int = 0
 
     @property
     def needs_parent(self) -> bool:
@@ -73,9 +111,12 @@ class PlannedNode:
             stack.extend(reversed(planned.children))
 
 
+_ON_THE_CPU = Segment(0, 0, {})
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A variant tree, planned for the CPU.
+    """A variant tree, planned.
 
     Parameters
     ----------
@@ -83,16 +124,24 @@ class Plan:
         What is to be made.
     root : PlannedNode
         The image as it is read.
+    segments : tuple of Segment
+        What it is cut into: only where the resources that ops need change. The first one is the CPU's.
     """
 
     tree: VariantTree
     root: PlannedNode = field(repr=False)
+    segments: tuple[Segment, ...] = (_ON_THE_CPU,)
 
     @cached_property
     def applications(self) -> Counter[str]:
         """How many kernels, warps and permutations one image takes."""
         made = (planned for planned in self.root.below() if planned.settles)
         return Counter(str(planned.how) for planned in made if planned.how != "nothing")
+
+    @cached_property
+    def by_name(self) -> dict[str, PlannedNode]:
+        """The nodes by name."""
+        return {planned.node.name: planned for planned in self.root.below()}
 
     @cached_property
     def starts(self) -> tuple[PlannedNode, ...]:
@@ -111,16 +160,28 @@ class Plan:
         made = ", ".join(_number(counts[how], how) for how in sorted(counts)) or "none"
         lines = [
             f"{_number(leaves, 'variant')} of each image: {self._decodes()}, {_number(leaves, 'encode')}",
-            f"{_number(counts.total(), 'application')} ({made}) in 1 segment on the CPU",
+            f"{_number(counts.total(), 'application')} ({made}) in {self._runs_on()}",
             "",
         ]
         nodes = list(_with_bars(self.root, "", ""))
         width = max(len(bars + planned.node.name) for planned, bars in nodes[:MAX_LINES])
         for planned, bars in nodes[:MAX_LINES]:
-            lines.append(f"{bars + planned.node.name:<{width}}  {_remark(planned)}")
+            lines.append(f"{bars + planned.node.name:<{width}}  {_remark(planned)}{self._moves_to(planned)}")
         if len(nodes) > MAX_LINES:
             lines.append(f"... and {len(nodes) - MAX_LINES} more")
         return "\n".join(lines)
+
+    def _runs_on(self) -> str:
+        """Say what it is cut into."""
+        if len(self.segments) == 1:
+            return "1 segment on the CPU"
+        return f"{len(self.segments)} segments: {' → '.join(map(str, self.segments))}"
+
+    def _moves_to(self, planned: PlannedNode) -> str:
+        """Say on what a node runs, where that is not the CPU alone for all of them."""
+        if len(self.segments) == 1 or planned.node.parent is None:
+            return ""
+        return f" · on {self.segments[planned.segment]}"
 
     def _decodes(self) -> str:
         """Say how often the file is decoded: once for each size that a chain starts from."""
@@ -144,15 +205,43 @@ def make_plan(tree: VariantTree) -> Plan:
     >>> dict(plan.applications)
     {'warp': 1, 'kernel': 1}
     """
-    return Plan(tree, _plan(tree.root, (), None, first=True))
+    places, segments = _cut(tree)
+    return Plan(tree, _plan(tree.root, (), None, places, first=True), segments)
 
 
-def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None, *, first: bool) -> PlannedNode:
+def _cut(tree: VariantTree) -> tuple[dict[str, int], tuple[Segment, ...]]:
+    """Cut a tree where the resources that ops need change: the segment of each node, and the segments."""
+    level = {tree.root.name: 0}
+    needs: dict[str, Mapping[str, float]] = {tree.root.name: {}}
+    kinds: dict[tuple[int, str], list[Node]] = {(0, "{}"): [tree.root]}
+    for node in tree.nodes:
+        if node.parent is None:
+            continue
+        before = node.parent.name
+        needs[node.name] = needs[before] if node.op is None else dict(node.op.resources)
+        level[node.name] = level[before] + (needs[node.name] != needs[before])
+        kinds.setdefault((level[node.name], canonical(needs[node.name])), []).append(node)
+    order = sorted(kinds, key=lambda kind: kind[0])
+    places = {node.name: place for place, kind in enumerate(order) for node in kinds[kind]}
+    segments = []
+    for place, kind in enumerate(order):
+        parents = (places[node.parent.name] for node in kinds[kind] if node.parent)
+        names = dict.fromkeys(type(node.op).__name__ for node in kinds[kind] if node.op is not None)
+        feeds = tuple(sorted({feed for feed in parents if feed != place}))
+        segments.append(Segment(place, kind[0], needs[kinds[kind][0].name], feeds, tuple(names)))
+    return places, tuple(segments)
+
+
+def _plan(
+    node: Node, run: tuple[str, ...], resampling: Resampling | None, places: Mapping[str, int], *, first: bool
+) -> PlannedNode:
     """Plan a node whose parent has that run pending; `first`: no op comes before it."""
     op, how, joins = node.op, "nothing", True
+    moved = node.parent is not None and places[node.parent.name] != places[node.name]  # pixels pass from task to task
     if isinstance(op, Geometric) and op.fuses:
         # One that looks at labels needs them where the ops before have moved them.
-        joins = not op.needs_targets and (None in (resampling, op.resampling) or op.resampling == resampling)
+        fits = None in (resampling, op.resampling) or op.resampling == resampling
+        joins = fits and not op.needs_targets and not moved
         run = (*run, node.name) if joins else (node.name,)
         resampling = (op.resampling or resampling) if joins else op.resampling
         how = "warp" if resampling else "permutation"
@@ -163,11 +252,12 @@ def _plan(node: Node, run: tuple[str, ...], resampling: Resampling | None, *, fi
         ):  # it changes the frame, and so ends the run before it and starts none
             how = "warp" if op.resampling else "permutation"
     unchanged = first and op is None
-    children = tuple(_plan(child, run, resampling, first=unchanged) for child in node.children.values())
+    children = tuple(_plan(child, run, resampling, places, first=unchanged) for child in node.children.values())
     settles = node.leaf or node.parent is None or not run or any(c.needs_parent for c in children)
     spec = {} if op is None else to_spec(op)
     scales = first and op is not None and how == "kernel" and op.reduction(_ENORMOUS) > 1
-    return PlannedNode(node, run, resampling, joins, settles, cast("How", how), spec, children, scales)
+    place = places[node.name]
+    return PlannedNode(node, run, resampling, joins, settles, cast("How", how), spec, children, scales, place)
 
 
 def _starts(planned: PlannedNode) -> Iterator[PlannedNode]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import cv2
+import dask.config
 import threadpoolctl
+
+from kaleidoscope.errors import ResourceError
+from kaleidoscope.gpus import GPU, devices
 
 
 class _OneThread:
@@ -82,3 +86,58 @@ def one_thread_per_task() -> Iterator[None]:
         yield
     finally:
         _one_thread.leave()
+
+
+def fits(needs: Mapping[str, float], offers: Mapping[str, float]) -> bool:
+    """Whether what is offered covers what is needed.
+
+    Examples
+    --------
+    >>> fits({"GPU": 1}, {"GPU": 2, "X": 1}), fits({"GPU": 1}, {}), fits({}, {})
+    (True, False, True)
+    """
+    return all(offers.get(name, 0) >= amount for name, amount in needs.items())
+
+
+def said(resources: Mapping[str, float]) -> str:
+    """Write resources as workers are started with them.
+
+    Examples
+    --------
+    >>> said({"GPU": 1.0, "X": 2}), said({})
+    ('GPU=1 X=2', 'nothing')
+    """
+    return " ".join(f"{name}={amount:g}" for name, amount in sorted(resources.items())) or "nothing"
+
+
+def offered_here() -> dict[str, float]:
+    """Return what a task that runs in this thread has beside its core: that of its Dask worker, else of this process.
+
+    A process that is no worker has its GPUs, and what ``distributed.worker.resources`` says in Dask's configuration.
+    """
+    module = sys.modules.get("distributed.worker")
+    state = getattr(module.thread_state, "execution_state", None) if module is not None else None
+    if state is not None:
+        return dict(state["worker"].state.total_resources)
+    found = len(devices())
+    return {**({GPU: float(found)} if found else {}), **dask.config.get("distributed.worker.resources", {})}
+
+
+def require(needs: Mapping[str, float], who: str) -> None:
+    """Refuse to run something where its resources are not.
+
+    Dask drops annotations where it takes a bag's graph over, as in ``dask.delayed(bag)`` or ``db.zip``.
+
+    Raises
+    ------
+    ResourceError
+        Naming what needs it and what is here.
+    """
+    offers = offered_here() if needs else {}
+    if not fits(needs, offers):
+        raise ResourceError(
+            f"{who} needs a worker with {said(needs)}, and was started where there is {said(offers)}. On a cluster "
+            "call compute, persist or write on the bag itself: Dask's own functions (delayed, zip, to_dataframe, ...) "
+            "forget what a task needs. Where there is none, Dask's setting distributed.worker.resources says what "
+            "this process has"
+        )

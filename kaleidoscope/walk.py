@@ -5,9 +5,9 @@ Depth first, so that one path of the tree is alive at a time; every prefix is ap
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from kaleidoscope.backends.follow import draw_params, follow
 from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.ops.base import Geometric, Op, Params
+from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.randomness import Streams
 from kaleidoscope.read import Picture
@@ -30,31 +31,6 @@ if TYPE_CHECKING:
 #: The map that moves nothing.
 _NOWHERE = np.eye(3)
 _NOWHERE.flags.writeable = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One variant of one image, or why there is none.
-
-    Parameters
-    ----------
-    variant : str
-        The leaf's name.
-    pixels : ndarray of shape (H, W, C), or None
-        Lent: they are overwritten once the next outcome is asked for. None if the variant failed.
-    lineage : tuple of Step
-        What was applied, as far as it came.
-    targets : Targets or None
-        What is labelled in them; masks may be shared with other outcomes.
-    error : KaleidoscopeError or None
-        Why it failed, with key and step.
-    """
-
-    variant: str
-    pixels: NDArray[Any] | None
-    lineage: tuple[Step, ...]
-    targets: Targets | None = None
-    error: KaleidoscopeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +82,12 @@ class _Walk:
     #: Node to by how much smaller the image was decoded for it.
     reductions: Mapping[str, int] = field(default_factory=dict)
     streams: Streams = field(default_factory=Streams)
+    #: Only what runs in this segment; None: the whole tree.
+    segment: int | None = None
+
+    def runs(self, planned: PlannedNode) -> bool:
+        """Whether this node's turn is now."""
+        return self.segment in (None, planned.segment)
 
     def wants(self, planned: PlannedNode) -> bool:
         """Whether a wanted variant lies at or under this node."""
@@ -165,6 +147,51 @@ def walk(
     """
     picture = pixels if isinstance(pixels, Picture) else Picture.of(pixels)
     trip = _Walk(key, seed, backend, draws, wanted, None if wanted is None else _paths(plan, wanted))
+    return cast("Iterator[Outcome]", _from_the_image(trip, plan, picture, targets, lineage))
+
+
+def walk_segment(
+    plan: Plan,
+    start: Picture | Handover,
+    segment: int | None,
+    *,
+    key: str,
+    seed: int,
+    backend: Cv2Backend,
+    targets: Targets | None = None,
+    lineage: tuple[Step, ...] = (),
+    wanted: Collection[str] | None = None,
+) -> Iterator[Outcome | Handover]:
+    """Make what one segment of the tree makes of one image; see `walk`, whose parameters it takes.
+
+    Parameters
+    ----------
+    start : Picture or Handover
+        The image, for the first segment; else a node that another segment has handed over.
+    segment : int or None
+        Its place; None for all of them.
+
+    Yields
+    ------
+    Outcome or Handover
+        An outcome for every leaf in it, and for those that an op's failure costs wherever they are; a handover for
+        every node from which another segment goes on.
+    """
+    paths = None if wanted is None else _paths(plan, wanted)
+    trip = _Walk(key, seed, backend, None, wanted, paths, segment=segment)
+    if isinstance(start, Picture):
+        yield from _from_the_image(trip, plan, start, targets, lineage)
+        return
+    trip = replace(trip, reductions=start.reductions)
+    view = _View.at(_Settled(start.sizes, start.targets, start.lineage), start.frame)
+    for child in plan.by_name[start.node].children:
+        if trip.wants(child) and trip.runs(child):
+            yield from _step(trip, child, view)
+
+
+def _from_the_image(
+    trip: _Walk, plan: Plan, picture: Picture, targets: Targets | None, lineage: tuple[Step, ...]
+) -> Iterator[Outcome | Handover]:
     if not trip.wants(plan.root):
         return
     try:
@@ -193,7 +220,7 @@ def _paths(plan: Plan, wanted: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome]:
+def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome | Handover]:
     """Yield the outcomes at and under a node; buffers taken here go back here."""
     made: _Settled | None = None
     children = [child for child in planned.children if trip.wants(child)]
@@ -208,10 +235,22 @@ def _descend(trip: _Walk, planned: PlannedNode, view: _View) -> Iterator[Outcome
     if trip.wants_leaf(planned):
         now = _settled(view)
         yield Outcome(planned.node.name, now.pixels, now.lineage, now.targets)
+    elsewhere = [child for child in children if not trip.runs(child)]
+    if elsewhere:
+        yield _handed_over(trip, planned, elsewhere, view)
     for child in children:
-        yield from _step(trip, child, view)
+        if trip.runs(child):
+            yield from _step(trip, child, view)
     if made is not None:
         trip.backend.release(made.pixels)
+
+
+def _handed_over(trip: _Walk, planned: PlannedNode, children: Iterable[PlannedNode], view: _View) -> Handover:
+    """Return a node as it passes to the segments of those children."""
+    now = _settled(view)
+    reductions = {child.node.name: trip.reductions.get(child.node.name, 1) for child in children}
+    sizes = {by: now.sizes[by].copy() for by in sorted(set(reductions.values()))}
+    return Handover(planned.node.name, view.frame, sizes, now.targets, now.lineage, reductions)
 
 
 def _settle(trip: _Walk, before: _Settled, moves: Sequence[Move], lineage: tuple[Step, ...]) -> _Settled:
@@ -230,7 +269,7 @@ def _settle(trip: _Walk, before: _Settled, moves: Sequence[Move], lineage: tuple
     return _Settled({1: pixels}, targets, lineage)
 
 
-def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome]:
+def _step(trip: _Walk, child: PlannedNode, view: _View) -> Iterator[Outcome | Handover]:
     """Apply the child's op, at once or by adding to the pending map, and go on below it."""
     op = child.node.op
     if op is None:

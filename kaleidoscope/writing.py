@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import uuid
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +24,13 @@ from kaleidoscope.display import Progress
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.estimate import Estimate, Prices, ToDo, answering, measure, predict, spread
 from kaleidoscope.following import Advance, active_client, follow, thread_count
+from kaleidoscope.identify import Identify
 from kaleidoscope.labels.table import masks_in
 from kaleidoscope.lease import Owner, give_up
+from kaleidoscope.preflight import Need, before_sending
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
+from kaleidoscope.relay_graph import Layers, Relay, in_flight
 from kaleidoscope.report import Report
 from kaleidoscope.run import BlockWork, Work, plan_work
 from kaleidoscope.sinks import check_names
@@ -38,6 +39,8 @@ from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS, fingerprint
 from kaleidoscope.targets import Labels
 from kaleidoscope.totals import Totals
+from kaleidoscope.weights import decoded_bytes
+from kaleidoscope.whereabouts import case_folds, check_outside
 
 if TYPE_CHECKING:
     from dask.typing import Key
@@ -104,9 +107,9 @@ class WriteRun(DaskMethodsMixin):
         self._annotations = dict(dask.get_annotations())
         self._plan: _Planned | None = None
         if isinstance(source, Listing):
-            _check_outside(source.root, self.store, "the source", "outputs for inputs")
+            check_outside(source.root, self.store, "the source", "outputs for inputs")
             for masks in masks_in(source.labels):
-                _check_outside(masks.root, self.store, "the folder of masks", "outputs for masks")
+                check_outside(masks.root, self.store, "the folder of masks", "outputs for masks")
             self._check_names(source.entries)
 
     def __repr__(self) -> str:
@@ -182,6 +185,7 @@ class WriteRun(DaskMethodsMixin):
         self._plan = None
         planned = self._planned()
         client = active_client(self, kwargs.get("scheduler"))
+        before_sending(self._needs(), client)
         try:
             shown = settings.value("progress") if progress is None else progress
             with Progress(planned.outputs, enabled=shown) as bar:
@@ -224,7 +228,8 @@ class WriteRun(DaskMethodsMixin):
         return self._last_plan().run_id
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
-        """Return the report out of the list of results."""
+        """Return the report out of the list of results; Dask asks on the way to any scheduler."""
+        before_sending(self._needs(), active_client(self, None))
         return _first, ()
 
     def __dask_postpersist__(self) -> tuple[Any, tuple[Any, ...]]:
@@ -248,43 +253,78 @@ class WriteRun(DaskMethodsMixin):
         images = self._images()
         work = plan_work(store, job, images.entries, overwrite=self.overwrite)
         run_id = uuid.uuid4().hex
-        opened, report = f"open-{run_id}", f"write-{run_id}"
         outputs = sum(block.outputs(len(job.plan.tree)) for block in work.blocks)
         at_once = settings.value("writes-at-once")
         owner, mark = Owner.here(run_id), work.fingerprint
         order = Order(store, job, owner, mark, work.files, work.overwrite, outputs, work.litter, at_once)
-        tasks: dict[Key, Task] = {opened: Task(opened, open_run, order)}
-        for place, blocks in enumerate(_grouped(work.blocks, thread_count())):
-            key = (f"blocks-{run_id}", place)
-            keys = [entry.key for block in blocks for entry, _ in block.entries]
-            needs = dict.fromkeys(images.carried[k] for k in keys if k in images.carried)
-            packed = PackedBlocks.of(blocks, images.storage_options, images.labels)
-            tasks[key] = Task(key, write_blocks, TaskRef(opened), packed, *(TaskRef(need) for need in needs))
-        block_keys = [key for key in tasks if key != opened]
-        tasks[report] = Task(
-            report, _report, TaskRef(opened), List(*(TaskRef(k) for k in block_keys)), len(images.entries), work.there
-        )
-        graph = self._graph(report, tasks, below=bool(images.carried))
+        opened, report = f"open-{run_id}", f"write-{run_id}"
+        layers, block_keys = self._tasks(work.blocks, images, run_id, opened)
+        plain = layers.setdefault((0, ()), {})
+        plain[opened] = Task(opened, open_run, order)
+        done = List(*map(TaskRef, block_keys))
+        plain[report] = Task(report, _report, TaskRef(opened), done, len(images.entries), work.there)
+        graph = self._graph(report, layers, below=bool(images.carried))
         return _Planned(run_id, work, graph, report, block_keys, outputs, images)
 
-    def _graph(self, name: str, tasks: Mapping[Key, Task], *, below: bool) -> HighLevelGraph:
+    def _tasks(
+        self, blocks: Sequence[BlockWork], images: _Images, run_id: str, opened: str
+    ) -> tuple[Layers, list[Key]]:
+        """Return what does the blocks, and the keys whose results are their totals."""
+        plan = self.augmentation.job.plan
+        pack = partial(PackedBlocks.of, storage_options=images.storage_options, labels=images.labels)
+        if len(plan.segments) > 1:
+            masks = 0 if images.labels is None else images.labels.mask_count()
+            weigh, most = partial(decoded_bytes, masks=masks), settings.value("partition-bytes")
+            relay = Relay(plan, run_id, opened, pack, images.carried.get, weigh, most, in_flight(thread_count()))
+            keys = [relay.add(number, block) for number, block in enumerate(blocks)]
+            return relay.layers, keys
+        tasks: dict[Key, Task] = {}
+        for place, group in enumerate(_grouped(blocks, thread_count())):
+            key = (f"blocks-{run_id}", place)
+            entries = (entry.key for block in group for entry, _ in block.entries)
+            needs = dict.fromkeys(images.carried[k] for k in entries if k in images.carried)
+            tasks[key] = Task(key, write_blocks, TaskRef(opened), pack(group), *map(TaskRef, needs))
+        keys = list(tasks)
+        return {(0, ()): tasks}, keys
+
+    def _graph(self, name: str, layers: Layers, *, below: bool) -> HighLevelGraph:
         """Put the run's tasks on top of those that make the images, if there are any."""
-        layers: dict[str, Any] = {name: MaterializedLayer(tasks, annotations=self._annotations or None)}
-        needs: dict[str, set[str]] = {name: set()}
+        graphs: dict[str, Any] = {}
+        for (level, resources), tasks in layers.items():
+            its = f"{name}-{level}-{resources}" if level or resources else name
+            graphs[its] = MaterializedLayer(tasks, annotations=self._annotated(level, dict(resources)))
+        needs: dict[str, set[str]] = {its: set() for its in graphs}
         if below and isinstance(self.source, Bag):
             optimized = self.source.__dask_optimize__(self.source.__dask_graph__(), self.source.__dask_keys__())
             if not isinstance(optimized, HighLevelGraph):
                 optimized = HighLevelGraph.from_collections(self.source.name, optimized)
-            layers.update(optimized.layers)
+            graphs.update(optimized.layers)
             needs.update(optimized.dependencies)
-            needs[name] = set(optimized.layers)
-        return HighLevelGraph(layers, needs)
+        needs[name] = set(graphs) - {name}
+        return HighLevelGraph(graphs, needs)
+
+    def _needs(self) -> Iterator[Need]:
+        """Yield what the tasks need of a worker."""
+        if self._annotations.get("resources"):
+            yield Need(self._annotations["resources"], "the write")
+        for segment in self.augmentation.job.plan.segments:
+            if segment.resources:
+                yield Need(segment.resources, ", ".join(segment.ops), is_op=True)
+
+    def _annotated(self, level: int, resources: Mapping[str, float]) -> dict[str, Any] | None:
+        """Return what the caller said of the whole write, and what some of its tasks need beside."""
+        said = dict(self._annotations)
+        if resources:
+            said["resources"] = {**(said.get("resources") or {}), **resources}
+        if level:
+            said["priority"] = _raised(said.get("priority", 0), level)
+        return said or None
 
     def _images(self) -> _Images:
         """Return the images; those of a bag are asked for their keys, here or on the active client."""
         if isinstance(self.source, Listing):
             return _Images(self.source.entries, self.source.storage_options, {}, self.source.labels)
-        identify = _Identify(self.augmentation.root, self.augmentation.storage_options)
+        identify = Identify(self.augmentation.root, self.augmentation.storage_options)
         partitions = dask.compute(*self.source.map_partitions(identify).to_delayed())
         entries = [entry for found in partitions for entry, _ in found]
         options: Mapping[str, Any] = next((o for found in partitions for _, o in found if o is not None), {})
@@ -299,39 +339,8 @@ class WriteRun(DaskMethodsMixin):
 
     def _check_names(self, entries: Iterable[Entry]) -> None:
         job = self.augmentation.job
-        case_folds = self.store.local and not job.layout.sharded and _case_folds(Path(self.store.path()))
-        check_names((e.key for e in entries), job.encoder.extension, case_folds=case_folds)
-
-
-@dataclass(frozen=True)
-class _Identify:
-    """Names the images of a bag's partition: entry, and what opens its URL (None: the record carries its pixels)."""
-
-    root: str | None
-    storage_options: Mapping[str, Any]
-
-    def __call__(self, partition: Iterable[Any]) -> list[tuple[Entry, Mapping[str, Any] | None]]:
-        return [self._identified(item) for item in partition]
-
-    def _identified(self, item: Any) -> tuple[Entry, Mapping[str, Any] | None]:
-        record = as_record(item, self.root, self.storage_options)
-        source = record.source
-        labels = _mark_of(record)
-        if record.pixels is None and source is not None and record.error is None:
-            entry = Entry(record.key, source.url, source.size, source.etag, labels)
-            return entry, None if labels else dict(source.storage_options)
-        url = source.url if source else ""
-        if record.pixels is None:
-            return Entry(record.key, url, labels=labels), None
-        mark = f"{zlib.crc32(record.pixels.tobytes()):08x}"
-        return Entry(record.key, url, record.pixels.nbytes, mark, labels), None
-
-
-def _mark_of(record: ImageRecord) -> str:
-    """Return what tells a record's labels from others."""
-    if record.targets is not None:
-        return record.targets.digest()
-    return "" if record.labels is None else record.labels.mark(record.key)
+        folds = self.store.local and not job.layout.sharded and case_folds(Path(self.store.path()))
+        check_names((e.key for e in entries), job.encoder.extension, case_folds=folds)
 
 
 def _report(run: OpenRun, totals: Sequence[Totals], inputs: int, there: int) -> Report:
@@ -358,31 +367,14 @@ def _as_delayed(graph: Any, key: str, *, rename: Mapping[str, str] | None = None
     return Delayed((rename or {}).get(key, key), graph)
 
 
+def _raised(priority: Any, level: int) -> Any:
+    """Return the caller's priority, a number or a function of the key, raised by a level."""
+    if callable(priority):
+        return lambda key: priority(key) + level
+    return priority + level
+
+
 def _grouped(blocks: Sequence[BlockWork], threads: int) -> list[Sequence[BlockWork]]:
     """Cut the blocks into tasks: seconds of work each, but enough of them to keep all threads busy to the end."""
     size = min(max(len(blocks) // (threads * _TASKS_PER_THREAD), 1), MAX_BLOCKS_PER_TASK)
     return [blocks[first : first + size] for first in range(0, len(blocks), size)]
-
-
-# ---------------------------------------------------------------------------------- where one may write
-
-
-def _check_outside(root: str, target: Store, what: str, mistaken: str) -> None:
-    if not root:
-        return
-    inside, url = root, target.url
-    if target.local and "://" not in root:
-        inside, url = os.path.realpath(root), os.path.realpath(url)
-    if f"{url.rstrip('/')}/".startswith(f"{inside.rstrip('/')}/"):
-        raise RecipeError(
-            f"the target {target.url} is, or lies in, {what} {root}: the next listing would take {mistaken}. "
-            "Write beside it"
-        )
-
-
-def _case_folds(folder: Path) -> bool:
-    """Whether the filesystem takes names that differ in case for the same, as far as a look can tell."""
-    while not folder.exists():
-        folder = folder.parent
-    other = Path(str(folder).swapcase())
-    return str(other) != str(folder) and other.exists() and other.samefile(folder)

@@ -16,17 +16,18 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
-    ("errors", "settings", "plain_yaml"),
+    ("errors", "settings", "plain_yaml", "gpus"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
     ("ops", "codecs", "objects", "storage", "write_behind", "log"),
     ("tree",),
-    ("recipe", "recipe_files", "plan", "sources", "labels", "read"),
+    ("recipe", "recipe_files", "plan", "sources", "weights", "labels", "read", "outcome"),
     ("backends",),
     (
         "layouts",
         "job",
         "walk",
+        "segments",
         "sinks",
         "manifest",
         "shards",
@@ -37,10 +38,15 @@ RANKS = [
         "totals",
         "outputs",
         "blocks",
+        "relay",
+        "relay_graph",
         "augmentation",
+        "segment_graph",
+        "identify",
+        "whereabouts",
     ),
     ("display", "estimate"),
-    ("optimize", "tables", "report", "following", "writing", "bag", "augmented", "replay"),
+    ("optimize", "tables", "report", "following", "preflight", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
     ("demo", "info", "catalogue", "cluster_commands", "cli", "service"),
 ]
@@ -50,7 +56,7 @@ DOOR = "__init__"
 ALLOWED: dict[str, set[str]] = {room: set(ORDER[:position]) for position, room in enumerate(ORDER)}
 ALLOWED |= {
     "samples": set(),
-    "cluster": {"errors", "plain_yaml", "resources"},
+    "cluster": {"errors", "gpus", "plain_yaml", "resources"},
     # What faces people may come in by the public door, and may use what stands beside the order.
     "demo": ALLOWED["demo"] | {DOOR, "cluster", "samples"},
     "cluster_commands": {"errors", "cluster"},
@@ -65,10 +71,12 @@ LONGEST = 400
 
 SLOW_OR_OPTIONAL = [
     "PIL",
+    "asyncssh",
     "bokeh",
     "dask_kubernetes",
     "distributed",
     "fastapi",
+    "jsonschema",
     "pandas",
     "pyarrow",
     "pydicom",

@@ -87,9 +87,9 @@ class Adapting:
         while not self._over:
             try:
                 await self.step()
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged
                 # A scheduler that is busy or away for a moment is no reason to stop following it.
-                logger.warning("looking at the scheduler failed; trying again in %g s", self.interval, exc_info=True)
+                logger.warning("looking at the scheduler failed, trying again in %g s: %r", self.interval, error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self.interval)
 

@@ -17,9 +17,9 @@ from typing import Any
 import dask.config
 from distributed import Nanny, Scheduler, Security
 
-from kaleidoscope.cluster.gpus import devices
 from kaleidoscope.cluster.nanny import ImageNanny
 from kaleidoscope.cluster.workers import visible_devices
+from kaleidoscope.gpus import devices
 
 LOOPBACK_PORT = "127.0.0.1:0"
 

@@ -83,6 +83,11 @@ class GroupCluster(SpecCluster):
         """The least and most workers of each group, while the cluster follows the load."""
         return dict(self._adaptive.bounds) if isinstance(self._adaptive, Adapting) else {}
 
+    def could_offer(self) -> list[Mapping[str, float]]:
+        """Return what workers would offer that are on their way, or that come when tasks wait for them."""
+        coming = {name: most for name, (_, most) in self.bounds.items()}
+        return [group.resources for name, group in self.groups.items() if self._asked[name] or coming.get(name)]
+
     def scale(self, n: int | None = None, **counts: int) -> Any:  # type: ignore[override]
         """Have this many workers, by group: ``cluster.scale(cpu=2, gpu=1)``. Other groups stay as they are.
 

@@ -13,10 +13,10 @@ from distributed import Security, Status
 from distributed.deploy.spec import ProcessInterface
 
 from kaleidoscope.cluster.groups import GroupCluster
-from kaleidoscope.cluster.link import Link, Opening, label_of
-from kaleidoscope.cluster.places import Place, next_place, on_host
+from kaleidoscope.cluster.link import Link, Opening
+from kaleidoscope.cluster.places import Place, label_of, next_place, on_host, scheduler_host
 from kaleidoscope.cluster.spec import ClusterSpec, Host, WorkerGroup, as_host
-from kaleidoscope.cluster.ssh import look_at_hosts
+from kaleidoscope.cluster.survey import look_at_hosts
 from kaleidoscope.cluster.workers import worker_options
 from kaleidoscope.errors import ResourceError
 
@@ -95,8 +95,7 @@ class HostCluster(GroupCluster):
         self._mending: set[asyncio.Task[None]] = set()
         security = Security.temporary() if self._ssh.tls else Security()
         self._opening = Opening(_to_be_sent(dask.config.config), _fields(security))
-        where = self._ssh.scheduler or spec.ssh.hosts[0].host
-        home = next((host for host in spec.ssh.hosts if where in (host.host, label_of(host))), Host(where))
+        home = scheduler_host(self._ssh)
         scheduler = {
             "cls": HostScheduler,
             "options": {

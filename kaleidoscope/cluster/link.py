@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncssh
 
-from kaleidoscope.cluster.environment import SCRIPT
+from kaleidoscope.cluster.places import label_of
 from kaleidoscope.cluster.spec import Host, Ssh
 from kaleidoscope.errors import ResourceError
 
@@ -62,15 +62,6 @@ def python_of(host: Host, ssh: Ssh) -> str:
     return host.python or ssh.python or sys.executable
 
 
-def label_of(host: Host) -> str:
-    """Return what a host is called in messages.
-
-    >>> label_of(Host("desk1")), label_of(Host("desk2", port=2222))
-    ('desk1', 'desk2:2222')
-    """
-    return f"{host.host}:{host.port}" if host.port else host.host
-
-
 async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:
     """Open a connection.
 
@@ -101,27 +92,12 @@ async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:
         raise ResourceError(f"{label}: cannot be reached by SSH: {said}. Try `ssh {host.host}`") from None
 
 
-async def look_at(host: Host, ssh: Ssh, env: Mapping[str, str]) -> dict[str, Any]:
-    """Return versions, cores and GPUs of a host, as `environment.SCRIPT` prints them.
+def command_line(env: Mapping[str, str], command: list[str]) -> str:
+    """Return what a host's shell is to run, with these environment variables.
 
-    Raises
-    ------
-    ResourceError
-        If it cannot be reached, or its Python does not run.
+    >>> command_line({"GREETING": "good day"}, ["python3", "-"])
+    "exec env 'GREETING=good day' python3 -"
     """
-    python = python_of(host, ssh)
-    async with await connect(host, ssh) as connection:
-        ran = await connection.run(_command(env, [python, "-"]), input=SCRIPT, timeout=ANSWER)
-    try:
-        found: dict[str, Any] = json.loads(str(ran.stdout).splitlines()[-1])
-    except (ValueError, IndexError):
-        why = str(ran.stderr).strip()[-300:] or f"exit status {ran.exit_status}"
-        message = f"{label_of(host)}: {python} does not run there: {why}. Name one that does (python: /path/to/python)"
-        raise ResourceError(message) from None
-    return found
-
-
-def _command(env: Mapping[str, str], command: list[str]) -> str:
     settings = [f"{name}={value}" for name, value in env.items()]
     return shlex.join(["exec", "env", *settings, *command] if settings else ["exec", *command])
 
@@ -208,7 +184,7 @@ class Link:
 
     async def _open(self) -> None:
         self.connection = await connect(self.host, self.ssh)
-        command = _command(self._env, [python_of(self.host, self.ssh), "-m", "kaleidoscope.cluster.agent"])
+        command = command_line(self._env, [python_of(self.host, self.ssh), "-m", "kaleidoscope.cluster.agent"])
         self._process = await self.connection.create_process(command, encoding="utf-8", errors="replace")
         overhearing = asyncio.ensure_future(self._overhear())
         self._tasks = [overhearing, asyncio.ensure_future(self._hear(overhearing))]

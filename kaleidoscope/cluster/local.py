@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 from typing import TYPE_CHECKING, Any
 
-from kaleidoscope.cluster.gpus import GPU, devices
 from kaleidoscope.cluster.spec import ClusterSpec, WorkerGroup
 from kaleidoscope.cluster.workers import counts_and_bounds
 from kaleidoscope.errors import RecipeError, ResourceError
+from kaleidoscope.gpus import GPU, devices
 
 if TYPE_CHECKING:
     from kaleidoscope.cluster.machine import MachineCluster

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kaleidoscope.cluster.gpus import GPU
-from kaleidoscope.cluster.spec import Host, WorkerGroup
+from kaleidoscope.cluster.spec import Host, Ssh, WorkerGroup
+from kaleidoscope.gpus import GPU
 
 
 class Place(NamedTuple):
@@ -16,6 +16,27 @@ class Place(NamedTuple):
 
     host: str
     slot: int
+
+
+def scheduler_host(ssh: Ssh) -> Host:
+    """Return where the scheduler runs: on the host that is named, else on the first.
+
+    >>> scheduler_host(Ssh((Host("desk1"), Host("desk2", port=2222)), scheduler="desk2")).port
+    2222
+    """
+    named = ssh.scheduler
+    if named is None:
+        return ssh.hosts[0]
+    return next((host for host in ssh.hosts if named in (host.host, label_of(host))), Host(named, workers={}))
+
+
+def label_of(host: Host) -> str:
+    """Return what a host is called in messages.
+
+    >>> label_of(Host("desk1")), label_of(Host("desk2", port=2222))
+    ('desk1', 'desk2:2222')
+    """
+    return f"{host.host}:{host.port}" if host.port else host.host
 
 
 def next_place(hosts: Mapping[str, Host], group: str, taken: Iterable[Place]) -> Place | None:

@@ -9,12 +9,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from kaleidoscope.cluster import environment
-from kaleidoscope.cluster.gpus import GPU
-from kaleidoscope.cluster.places import capacity, with_room
+from kaleidoscope.cluster.places import capacity, scheduler_host
 from kaleidoscope.cluster.spec import ClusterSpec, Host, Ssh, WorkerGroup, spec_from
 from kaleidoscope.cluster.workers import counts_and_bounds
 from kaleidoscope.errors import RecipeError, ResourceError
+from kaleidoscope.gpus import GPU
 
 if TYPE_CHECKING:
     from kaleidoscope.cluster.hosts import HostCluster
@@ -125,35 +124,10 @@ def _bounded(group: WorkerGroup, room: int, *, fill: bool) -> WorkerGroup:
 
 
 def _look_at_all(ssh: Ssh, groups: Mapping[str, WorkerGroup], env: Mapping[str, str]) -> tuple[Host, ...]:
-    """Ask all hosts at once, in a thread of its own: in a notebook this one's loop is taken."""
+    """Ask all hosts, that of the scheduler too, in a thread of its own: in a notebook this one's loop is taken."""
+    from kaleidoscope.cluster.survey import look_at_hosts
+
+    others = [host for host in [scheduler_host(ssh)] if host not in ssh.hosts]
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, look_at_hosts(ssh.hosts, ssh, groups, env)).result()
-
-
-async def look_at_hosts(
-    hosts: Sequence[Host], ssh: Ssh, groups: Mapping[str, WorkerGroup], env: Mapping[str, str]
-) -> tuple[Host, ...]:
-    """Return the hosts with how many workers each holds, once all of them have what this machine has.
-
-    Raises
-    ------
-    ResourceError
-        With a line for each host that has not, or that cannot be reached.
-    """
-    from kaleidoscope.cluster.link import label_of, look_at, python_of
-
-    mine, wrong = environment.here(), []
-    found = await asyncio.gather(*(look_at(host, ssh, env) for host in hosts), return_exceptions=True)
-    ready = []
-    for host, facts in zip(hosts, found, strict=True):
-        if isinstance(facts, ResourceError):
-            wrong.append(facts.message)
-        elif isinstance(facts, BaseException):
-            raise facts
-        elif said := environment.differences(mine, facts, python_of(host, ssh)):
-            wrong.append(f"{label_of(host)}: {said}")
-        else:
-            ready.append(with_room(host, groups, facts))
-    if wrong:
-        raise ResourceError("\n".join(wrong))
-    return tuple(ready)
+        found = thread.submit(asyncio.run, look_at_hosts([*ssh.hosts, *others], ssh, groups, env)).result()
+    return found[: len(ssh.hosts)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaleidoscope.errors import OpError, RecipeError
+from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, op
 
 if TYPE_CHECKING:
@@ -27,14 +29,20 @@ class Apply(Op):
     ----------
     fn : callable or str
         The function, or its dotted name such as ``"scipy.ndimage:laplace"``; stored as the name.
+    resources : mapping of str to float
+        What a worker must have to run it, such as ``{"GPU": 1}``, by the names that workers are started with. The tree
+        is cut there: what comes before and after it runs on any worker.
 
     Examples
     --------
     >>> Apply(np.invert)
     Apply('numpy:invert')
+    >>> Apply(np.invert, resources={"GPU": 1})
+    Apply('numpy:invert', resources={'GPU': 1})
     """
 
     fn: str | Callable[[NDArray[Any]], NDArray[Any]]
+    resources: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     short_name = "apply"
 
@@ -44,16 +52,19 @@ class Apply(Op):
         Raises
         ------
         RecipeError
-            If it cannot be imported by it: a lambda, or one defined inside a function or a notebook.
+            If it cannot be imported by it: a lambda, or one defined inside a function or a notebook. If its
+            resources are no amounts above 0.
         """
         if callable(self.fn):
             object.__setattr__(self, "fn", _name_of(self.fn))
         elif not isinstance(self.fn, str) or self.fn.count(":") != 1:
             raise RecipeError(f"Apply({self.fn!r}): expected a function or its name, such as 'package.module:function'")
+        fields.amounts(self, "resources", expected="names of resources and how much of each, such as {'GPU': 1}")
 
     def __repr__(self) -> str:
         """Write it as it would be typed."""
-        return f"Apply({self.fn!r})"
+        needs = f", resources={dict(self.resources)!r}" if self.resources else ""
+        return f"Apply({self.fn!r}{needs})"
 
     def function(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
         """Import the function.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
@@ -31,7 +32,11 @@ class Part:
 
     def settings(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}  # type: ignore[arg-type]
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)  # type: ignore[arg-type]
+            if getattr(self, f.name) != (f.default if f.default_factory is MISSING else f.default_factory())
+        }
 
     def __repr__(self) -> str:
         """Write it as it would be typed."""
@@ -48,6 +53,9 @@ class Op(Part):
 
     #: The short name in variant names and file names: lower-case letters and digits.
     short_name: ClassVar[str]
+
+    #: What a worker must have beside its cores to run it, such as ``{"GPU": 1}``, as workers are labelled.
+    resources: Mapping[str, float] = MappingProxyType({})
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw everything this op leaves to chance.

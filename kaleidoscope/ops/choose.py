@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,15 @@ class Choice(Combinator, Op):
     def draw(self, rng: Generator) -> Sequence[int]:
         """Return the indices of the parts that are applied, in order."""
         raise RecipeError(f"{type(self).__name__} does not say how it draws")
+
+    @property
+    def resources(self) -> Mapping[str, float]:  # type: ignore[override]
+        """What all of its parts need: which of them it will be, nobody knows before."""
+        needs: dict[str, float] = {}
+        for part in self.parts:
+            for _, op in _ops_of(part, ()):
+                needs |= {name: max(amount, needs.get(name, 0)) for name, amount in op.resources.items()}
+        return needs
 
     @property
     def needs_targets(self) -> bool:

@@ -358,3 +358,20 @@ def weights(part: Part, name: str, count: int) -> None:
     if not as_many or min(value) < 0 or sum(value) <= 0:
         raise refuse(part, name, value, f"{count} numbers of at least 0, not all 0")
     set_field(part, name, tuple(map(float, value)))
+
+
+def amounts(part: Part, name: str, *, expected: str) -> None:
+    """Check that a field maps names to finite numbers above 0; store it as a dict.
+
+    Raises
+    ------
+    RecipeError
+        If it does not.
+    """
+    value = getattr(part, name)
+    if not isinstance(value, Mapping):
+        raise refuse(part, name, value, expected)
+    for key, amount in value.items():
+        if not isinstance(key, str) or not key or not _is_number(amount) or not 0 < amount < math.inf:
+            raise refuse(part, name, value, expected)
+    set_field(part, name, dict(value))

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,10 @@ def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path,
 
         until(lambda: workers_of(client) == {"cpu-0": stays.address, "cpu-2": comes.address, "gpu-1": comes.address})
         assert set(cluster.hosts) == {stays.label, comes.label}
+
+        client.retire_workers(names=["cpu-2"], close_workers=True)
+        until(lambda: set(workers_of(client)) == {"cpu-0", "gpu-1", "cpu-3"})
+        assert comes.label in cluster.hosts, "one worker that ends is not a host that is lost"
         cluster.scale(cpu=1, gpu=0)
         assert len(workers_of(client)) == 1
         said = f"{cluster!r} {cluster.worker_spec} {cluster.scheduler_spec} {vars(cluster)} {caplog.text}"
@@ -132,6 +137,8 @@ def test_hosts_that_will_not_do_are_named_each_with_what_helps(servers, tmp_path
     ]
     with pytest.raises(ResourceError) as refused:
         ks.cluster.ssh(hosts, **servers.options)
+    with pytest.raises(ResourceError, match=r"^localhost: (cannot be reached|it takes none|its host key)"):
+        ks.cluster.ssh([good.as_host()], scheduler="localhost", **servers.options)
     lines = str(refused.value).splitlines()
     assert [line.partition(": ")[0] for line in lines] == [other.label, strange.label, bare.label, "localhost:1"]
     assert lines[0].endswith(f"Run there: {old} -m pip install 'numpy=={np.__version__}'")
@@ -162,6 +169,18 @@ def test_more_workers_than_there_is_place_for_are_refused(servers):
     groups = {"cpu": {"min": 3, "max": 5}}
     with pytest.raises(ResourceError, match=r"place for 2 workers of the group cpu.*at least 3.*workers: \{cpu: 2\}"):
         ks.cluster.ssh([host.as_host(workers={"cpu": 2})], groups, **servers.options)
+
+
+def test_a_worker_that_cannot_start_is_answered_with_its_host_and_why(servers):
+    host = servers.start()
+    with pytest.raises(ResourceError, match=rf"{re.escape(host.label)}: cpu-0 did not start: .*Error"):
+        ks.cluster.ssh([host.as_host(workers={"cpu": 1}, folder="/proc/no/such/folder")], **servers.options)
+
+
+def test_without_asyncssh_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(sys.modules["kaleidoscope.cluster.ssh"], "find_spec", lambda name: None)
+    with pytest.raises(ResourceError, match=r"pip install 'kaleidoscope\[ssh\]'"):
+        ks.cluster.ssh(["desk1"])
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
 
-#: How Dask's annotations call it.
+#: The name that workers with a graphics processor are labelled with, one of each process.
 GPU = "GPU"
 
 
@@ -35,6 +36,7 @@ def devices() -> tuple[str, ...]:
     return _listed()
 
 
+@functools.cache
 def _listed() -> tuple[str, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
