@@ -87,7 +87,13 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
                     await _create(await ServiceAccount(account))
                 await super()._start()
         except TimeoutError:
-            raise ResourceError(await self._why_not_started()) from None
+            why = await self._why_not_started()
+            if self.shutdown_on_close:
+                await self._close(timeout=self._timeout)
+            raise ResourceError(why) from None
+        finally:
+            if self.scheduler_comm is None:  # the parent would try to close it once more at the end of the process
+                self._instances.discard(self)
         for document in manifests(self.spec):
             if document["kind"] == "DaskWorkerGroup":
                 await _create(await DaskWorkerGroup(document))
@@ -115,7 +121,7 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
             why = f"its scheduler is {status.scheduler.state}: {status.scheduler.reason or 'but cannot be reached'}"
         return (
             f"the cluster {self.spec.name!r} in namespace {self.namespace!r} was not up after {self._timeout:g} s: "
-            f"{why} It is left as it is; 'kaleidoscope cluster down' removes it"
+            f"{why} {'It is deleted again' if self.shutdown_on_close else 'It is left as it is'}"
         )
 
     # What a user asks for.
@@ -221,6 +227,15 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
     def offers(self) -> Mapping[str, Offer]:
         """What a worker of each group brings."""
         return offers_of(self.spec.workers)
+
+    def could_offer(self) -> list[Mapping[str, float]]:
+        """Return what workers would offer that are on their way, or that come when tasks wait for them."""
+        coming = dict(self._adaptive.bounds) if self._adaptive else {}
+        return [
+            group.resources
+            for name, group in self.spec.workers.items()
+            if self._groups[name].wanted or coming.get(name, (0, 0))[1]
+        ]
 
     async def look(self) -> State:
         """Return what the scheduler knows, after seeing to workers that do not come."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from kaleidoscope.cluster.spec import ClusterSpec, Kubernetes, SchedulerPod, WorkerGroup
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.gpus import GPU
 
-#: What a node calls its GPUs, and the resource that Dask's annotations ask for.
-GPU, GPU_RESOURCE = "nvidia.com/gpu", "GPU"
+#: What a node calls its GPUs.
+NODES_GPU = "nvidia.com/gpu"
 #: A folder that can be written to, of the pod's own, in a container that otherwise cannot be.
 SCRATCH = "/scratch"
 #: Seconds from the order to end to the kill. A spot node of AWS is gone after two minutes.
@@ -50,10 +51,10 @@ def worker_pod(spec: ClusterSpec, group: WorkerGroup) -> dict[str, Any]:
     """
     place = kubernetes_of(spec)
     memory = group.memory or int(group.cpus * MEMORY_PER_CPU)
-    gpus = group.resources.get(GPU_RESOURCE, 0)
+    gpus = group.resources.get(GPU, 0)
     if gpus != int(gpus):
         raise RecipeError(f"workers.{group.name}.resources.GPU: Kubernetes gives whole GPUs; got {gpus}")
-    amounts = _amounts(group.cpus, memory) | ({GPU: str(int(gpus))} if gpus else {})
+    amounts = _amounts(group.cpus, memory) | ({NODES_GPU: str(int(gpus))} if gpus else {})
     container = {
         **_container(place, "worker", group.image or place.image, amounts, {**MALLOC, **spec.env, **group.env}),
         "args": _worker_command(spec, group, memory),
@@ -64,7 +65,7 @@ def worker_pod(spec: ClusterSpec, group: WorkerGroup) -> dict[str, Any]:
     }
     tolerations = [*place.tolerations, *group.tolerations]
     if gpus:
-        tolerations.append({"key": GPU, "operator": "Exists", "effect": "NoSchedule"})
+        tolerations.append({"key": NODES_GPU, "operator": "Exists", "effect": "NoSchedule"})
     if group.spot:
         tolerations += [{"key": label, "operator": "Exists"} for label in _SPOT]
     pod = _pod(place, container, group, tolerations)

@@ -1,7 +1,10 @@
 """Clusters of pods, on a look-alike of Kubernetes that runs them as processes, with Dask's own client and operator."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from itertools import count
@@ -212,12 +215,39 @@ def _running(result):
     return {name: group["running"] for name, group in json.loads(result.output)["groups"].items()}
 
 
-def test_a_scheduler_without_a_node_is_an_error_that_says_so(kube):
-    with pytest.raises(
-        ResourceError, match=r"was not up after 4 s: its scheduler is pending: no node .*Insufficient cpu"
-    ):
+def test_a_scheduler_without_a_node_is_an_error_that_says_so_and_leaves_nothing(kube):
+    said = r"was not up after 4 s: its scheduler is pending: no node .*Insufficient cpu.*It is deleted again"
+    with pytest.raises(ResourceError, match=said):
         ks.cluster.kubernetes("i", name="none", namespace=NAMESPACE, scheduler={"cpus": 99}, timeout="4 seconds")
-    kube.ask("DELETE", f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters/none")
+    assert kube.ask("GET", f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters")["items"] == []
+
+
+def test_a_kubernetes_that_is_not_there_is_a_line_on_stderr(tmp_path):
+    config = {"server": "http://127.0.0.1:9"}  # nobody listens there
+    context = {"cluster": "c", "user": "u"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "x",
+        "clusters": [{"name": "c", "cluster": config}],
+        "users": [{"name": "u", "user": {"token": SECRET}}],
+        "contexts": [{"name": "x", "context": context}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    content = {"kind": "kubernetes", "workers": {"cpu": None}, "kubernetes": {"image": "i"}}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(content))
+    for command in ("status", "up", "logs", "down"):
+        run = subprocess.run(
+            [sys.executable, "-m", "kaleidoscope", "cluster", command, str(tmp_path / "cluster.yaml")],
+            env={**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 2, run.stderr
+        assert run.stderr.startswith("kaleidoscope: Kubernetes cannot be reached")
+        assert len(run.stderr.splitlines()) == 1
+        assert SECRET not in run.stderr
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_made():

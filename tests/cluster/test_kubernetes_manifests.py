@@ -1,11 +1,14 @@
 """What is applied to Kubernetes, held against its own schemas and those of Dask's operator."""
 
 import copy
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from packaging.requirements import Requirement
 
 pytest.importorskip("dask_kubernetes")
 pytest.importorskip("kubernetes_validate")
@@ -239,3 +242,20 @@ def test_the_examples_are_valid(path, customs):
     assert {one["metadata"]["namespace"] for one in others if one["kind"] != "Namespace"} == {
         kubernetes_of(spec).namespace
     }
+
+
+def test_the_image_has_what_the_package_needs_pinned():
+    packages = tomllib.loads((EXAMPLES.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = [line for line in (EXAMPLES / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all("==" in line for line in lines)
+    pinned = dict(line.split("==") for line in lines)
+    for needed in map(Requirement, packages):
+        assert needed.specifier.contains(pinned[needed.name.lower()]), needed
+
+
+def test_the_image_runs_as_the_user_that_pods_have():
+    lines = (EXAMPLES / "Dockerfile").read_text().splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM")]
+    assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", base) for base in bases), "pinned to the patch release"
+    user = pods_of(manifests(spec_of(FILES["least"])))[0]["securityContext"]
+    assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in lines
