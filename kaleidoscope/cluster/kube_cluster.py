@@ -13,18 +13,11 @@ from dask_kubernetes.operator import KubeCluster
 from dask_kubernetes.operator._objects import DaskCluster, DaskWorkerGroup
 from distributed.protocol.pickle import dumps
 from kr8s.asyncio.objects import Deployment, ServiceAccount
-from kr8s.asyncio.objects import Pod as KubernetesPod
 
 from kaleidoscope.cluster.adapting import Adapting, check_group
+from kaleidoscope.cluster.kube_objects import delete, groups_of, logs_of, status_of
 from kaleidoscope.cluster.manifests import cluster_manifest, group_name, manifests
-from kaleidoscope.cluster.observed import (
-    WORKER_LABEL,
-    ClusterStatus,
-    GroupStatus,
-    PodStatus,
-    read_groups,
-    read_pod,
-)
+from kaleidoscope.cluster.observed import ClusterStatus, GroupStatus
 from kaleidoscope.cluster.pods import kubernetes_of
 from kaleidoscope.cluster.scaling import Offer, Running, State, read_state
 from kaleidoscope.cluster.spec import ClusterSpec
@@ -89,7 +82,7 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
         except TimeoutError:
             why = await self._why_not_started()
             if self.shutdown_on_close:
-                await self._close(timeout=self._timeout)
+                await delete(self.spec)
             raise ResourceError(why) from None
         finally:
             if self.scheduler_comm is None:  # the parent would try to close it once more at the end of the process
@@ -176,23 +169,11 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
         return self.sync(self._adapt_groups, bounds, interval=interval, patience=patience)
 
     async def _get_logs(self) -> dict[str, str]:
-        """Return what each pod wrote, by the pod's name; of one that never ran, why not."""
-        found = {}
-        for pod in await self._list(KubernetesPod, f"dask.org/cluster-name={self.spec.name}"):
-            read = read_pod(pod.raw)
-            try:
-                found[pod.name] = "\n".join([line async for line in pod.logs()])
-            except kr8s.ServerError as error:
-                found[pod.name] = f"({read.state}: {read.reason or error})"
-        return found
+        return await logs_of(self.spec)
 
     async def _group_status(self) -> ClusterStatus:
         await self._observe()
-        pods = await self._list(KubernetesPod, f"dask.org/cluster-name={self.spec.name},dask.org/component=scheduler")
-        scheduler = read_pod(pods[0].raw) if pods else PodStatus("", "missing")
-        return ClusterStatus(
-            self.spec.name, self.namespace, scheduler, tuple(self._groups.values()), tuple(self._notes.values())
-        )
+        return await status_of(self.spec, self._groups, tuple(self._notes.values()))
 
     async def _adapt_groups(self, bounds: Mapping[str, tuple[int, int]], **options: Any) -> Adapting:
         await self._observe()
@@ -304,14 +285,7 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
 
     async def _observe(self) -> None:
         """See which workers there are, by group."""
-        ours = f"dask.org/cluster-name={self.spec.name}"
-        names = {group: group_name(self.spec, group) for group in self.spec.workers}
-        groups, deployments, pods = await asyncio.gather(
-            self._list(DaskWorkerGroup, ours),
-            self._list(Deployment, f"{ours},{WORKER_LABEL}"),
-            self._list(KubernetesPod, f"{ours},{WORKER_LABEL}"),
-        )
-        self._groups = read_groups(names, *([one.raw for one in found] for found in (groups, deployments, pods)))
+        self._groups = await groups_of(self.spec)
 
     async def _see_to_those_missing(self) -> None:
         """Give up workers that found no node for long, and numbers that the operator never acts upon."""
@@ -351,9 +325,6 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
             self._unsettled[group] = (numbers, now)
         elif now - since > _SETTLED_AFTER:
             await self._tell(group, numbers[1])
-
-    async def _list(self, kind: Any, labels: str) -> list[Any]:
-        return [one async for one in kr8s.asyncio.get(kind, namespace=self.namespace, label_selector=labels)]
 
 
 async def _create(thing: Any) -> None:

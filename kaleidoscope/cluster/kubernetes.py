@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,17 +132,20 @@ def kubernetes_from(
 def kubernetes_status(spec: ClusterSpec) -> ClusterStatus:
     """Return how the cluster of a specification is, without connecting to its scheduler."""
     with _in_our_words():
-        from kaleidoscope.cluster.kube_objects import read_status
+        from kaleidoscope.cluster.kube_objects import groups_of, status_of
 
-        return read_status(spec)
+        async def look() -> ClusterStatus:
+            return await status_of(spec, await groups_of(spec))
+
+        return asyncio.run(look())
 
 
 def kubernetes_logs(spec: ClusterSpec) -> dict[str, str]:
     """Return what each pod of the cluster wrote, by the pod's name."""
     with _in_our_words():
-        from kaleidoscope.cluster.kube_objects import read_logs
+        from kaleidoscope.cluster.kube_objects import logs_of
 
-        return read_logs(spec)
+        return asyncio.run(logs_of(spec))
 
 
 def delete_kubernetes(spec: ClusterSpec) -> list[str]:
@@ -149,7 +153,7 @@ def delete_kubernetes(spec: ClusterSpec) -> list[str]:
     with _in_our_words():
         from kaleidoscope.cluster.kube_objects import delete
 
-        return delete(spec)
+        return asyncio.run(delete(spec))
 
 
 def _is_outside() -> bool:

@@ -13,6 +13,8 @@ from kaleidoscope.cluster.spec import ClusterSpec, WorkerGroup
 from kaleidoscope.errors import RecipeError
 
 API_VERSION = "kubernetes.dask.org/v1"
+#: Whose an object is, as the operator marks its own.
+CLUSTER_LABEL = "dask.org/cluster-name"
 _MANAGED = {"app.kubernetes.io/managed-by": "kaleidoscope"}
 #: A node that has the scheduler is not emptied for economy: the run would begin again.
 _STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
@@ -111,7 +113,7 @@ def _workers(spec: ClusterSpec, group: WorkerGroup) -> dict[str, Any]:
 
 
 def _metadata(spec: ClusterSpec, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    ours = {**_MANAGED, "dask.org/cluster-name": spec.name}
+    ours = {**_MANAGED, CLUSTER_LABEL: spec.name}
     return {"name": name, "namespace": kubernetes_of(spec).namespace, "labels": {**labels, **ours}}
 
 
@@ -119,7 +121,7 @@ def _service_account(spec: ClusterSpec) -> dict[str, Any]:
     place = kubernetes_of(spec)
     account = place.service_account
     assert account is not None  # noqa: S101 - for the type checker: `manifests` has looked
-    metadata = {"name": account.name, "namespace": place.namespace, "labels": {**place.labels, **_MANAGED}}
+    metadata = _metadata(spec, account.name, place.labels)
     if account.annotations:
         metadata["annotations"] = dict(account.annotations)
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
@@ -130,6 +132,6 @@ def _service(spec: ClusterSpec) -> dict[str, Any]:
     ports = {"tcp-comm": 8786, "http-dashboard": 8787}
     return {
         "type": "ClusterIP",
-        "selector": {"dask.org/cluster-name": spec.name, "dask.org/component": "scheduler"},
+        "selector": {CLUSTER_LABEL: spec.name, "dask.org/component": "scheduler"},
         "ports": [{"name": name, "protocol": "TCP", "port": port, "targetPort": name} for name, port in ports.items()],
     }

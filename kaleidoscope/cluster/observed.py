@@ -11,7 +11,6 @@ from typing import Any
 _Object = Mapping[str, Any]
 
 GROUP_LABEL = "dask.org/workergroup-name"
-WORKER_LABEL = "dask.org/component=worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,19 @@ def test_a_group_shrinks_by_its_own_workers_only(start):
         assert {group_in(name) for name in retired(cluster)} == {"cpu"}
 
 
+@pytest.mark.slow
+def test_a_deployment_that_somebody_deleted_is_made_again(kube, start, monkeypatch):
+    monkeypatch.setattr("kaleidoscope.cluster.kube_cluster._SETTLED_AFTER", 1.0)
+    cluster = start({"cpu": {"min": 1, "max": 2, "memory": "1GiB"}}, follow=False)
+    cluster.adapt(interval=0.25, patience=4, cpu=(1, 2))
+    (before,) = wait(lambda: groups_of(cluster)["cpu"].pods, "a worker")
+    kube.ask("DELETE", f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{before}")
+    (after,) = wait(lambda: set(groups_of(cluster)["cpu"].pods) - {before}, "another one")
+    wait(lambda: groups_of(cluster)["cpu"].running == 1, "that runs")
+    assert groups_of(cluster)["cpu"].wanted == 1
+    assert after != before
+
+
 def test_a_group_without_a_node_waits_is_reported_and_given_up(start, caplog):
     cluster = start(pending_timeout="2 seconds")
     with cluster.get_client() as client:
@@ -184,7 +197,7 @@ def test_status_and_logs_are_readable_and_show_no_secret(kube, start):
 
 def test_the_command_line_makes_shows_and_removes_a_cluster(kube, tmp_path):
     workers = {"cpu": {"min": 1, "memory": "1GiB"}, "gpu": {"min": 1, "resources": {"GPU": 8}, "memory": "1GiB"}}
-    place = {"image": "kaleidoscope:test", "namespace": NAMESPACE}
+    place = {"image": "kaleidoscope:test", "namespace": NAMESPACE, "service_account": {"name": "by-hand"}}
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump({"kind": "kubernetes", "name": "by-hand", "workers": workers, "kubernetes": place}))
 
@@ -206,6 +219,7 @@ def test_the_command_line_makes_shows_and_removes_a_cluster(kube, tmp_path):
         "deleted DaskWorkerGroup by-hand-gpu",
         "deleted DaskWorkerGroup by-hand-cpu",
         "deleted DaskCluster by-hand",
+        "deleted ServiceAccount by-hand",
     ]
     wait(lambda: not kube.pods(NAMESPACE, "dask.org/cluster-name=by-hand"), "the pods end")
     assert run("down").output == "there was nothing\n"
@@ -219,7 +233,8 @@ def test_a_scheduler_without_a_node_is_an_error_that_says_so_and_leaves_nothing(
     said = r"was not up after 4 s: its scheduler is pending: no node .*Insufficient cpu.*It is deleted again"
     with pytest.raises(ResourceError, match=said):
         ks.cluster.kubernetes("i", name="none", namespace=NAMESPACE, scheduler={"cpus": 99}, timeout="4 seconds")
-    assert kube.ask("GET", f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters")["items"] == []
+    clusters = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters"
+    wait(lambda: "none" not in [one["metadata"]["name"] for one in kube.ask("GET", clusters)["items"]], "it goes")
 
 
 def test_a_kubernetes_that_is_not_there_is_a_line_on_stderr(tmp_path):

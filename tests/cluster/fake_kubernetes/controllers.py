@@ -6,6 +6,9 @@ import json
 from .selectors import at
 from .store import DEPLOYMENTS, PODS, SERVICES
 
+#: The name of a service without pods is known, too, and whoever connects is refused.
+NOBODY = "127.1.255.254"
+
 
 class Controllers:
     """Looks at everything there is, and makes it as it should be."""
@@ -40,9 +43,8 @@ class Controllers:
         found = {}
         for (namespace, name), service in self._store.resources[SERVICES].objects.items():
             chosen = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
-            for pod in self._store.list(PODS, namespace, chosen):
-                if address := at(pod, "status.podIP"):
-                    found[f"{name}.{namespace}"] = address
+            addresses = [at(pod, "status.podIP") for pod in self._store.list(PODS, namespace, chosen)]
+            found[f"{name}.{namespace}"] = next(filter(None, addresses), NOBODY)
         if found != self._written:
             part = self._names.with_suffix(".part")
             part.write_text(json.dumps(found))
