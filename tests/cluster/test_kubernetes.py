@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -204,9 +205,19 @@ def test_the_command_line_makes_shows_and_removes_a_cluster(kube, tmp_path):
     def run(*words):
         return CliRunner().invoke(cli, ["cluster", words[0], str(file), *words[1:]], catch_exceptions=False)
 
-    up = run("up")
-    assert up.exit_code == 0
-    assert "by-hand in namespace augment: scheduler running" in up.output
+    words = [sys.executable, "-m", "kaleidoscope", "cluster", "up", str(file), "--follow"]
+    up = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert up.stdout.readline() == "by-hand in namespace augment: scheduler running\n"
+        up.send_signal(signal.SIGINT)
+        _, said = up.communicate(timeout=NOT_YET)
+    finally:
+        up.kill()
+        up.wait()
+    assert (up.returncode, said) == (
+        0,
+        "\nThe cluster stays, and its workers; 'kaleidoscope cluster down' removes it.\n",
+    )
     wait(lambda: _running(run("status", "--json")) == {"cpu": 1, "gpu": 0}, "the worker")
     status = run("status")
     assert status.exit_code == 1, "some wait"
