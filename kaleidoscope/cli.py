@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaleidoscope.cluster_commands import cluster
 from kaleidoscope.errors import KaleidoscopeError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for 
 @click.version_option(package_name="kaleidoscope")
 def cli() -> None:
     """Make many images out of few."""
+
+
+cli.add_command(cluster)
 
 
 class _FolderOrUrl(click.Path):

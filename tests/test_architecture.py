@@ -78,7 +78,7 @@ RANKS = [
     ("display", "prices", "measuring", "estimate"),
     ("optimize", "tables", "verify", "report", "following", "preflight", "writing", "bag", "augmented", "replay"),
     ("loader", "analysis"),
-    ("demo", "info", "catalogue", "cli", "service"),
+    ("demo", "info", "catalogue", "cluster_commands", "cli", "service"),
 ]
 ORDER = [room for rank in RANKS for room in rank]
 
@@ -89,6 +89,7 @@ ALLOWED |= {
     "cluster": {"errors", "gpus", "plain_yaml", "resources"},
     # What faces people may come in by the public door, and may use what stands beside the order.
     "demo": ALLOWED["demo"] | {DOOR, "cluster", "samples"},
+    "cluster_commands": {"errors", "cluster"},
     "cli": ALLOWED["cli"] | {DOOR, "cluster", "samples"},
     "service": ALLOWED["service"] - {"cli"} | {DOOR, "cluster", "samples"},
     "testing": {*ORDER, DOOR, "cluster", "samples"},

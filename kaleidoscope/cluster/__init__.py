@@ -9,19 +9,25 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kaleidoscope.cluster.kubernetes import kubernetes, kubernetes_from
 from kaleidoscope.cluster.local import local, local_from
 from kaleidoscope.cluster.spec import ClusterSpec, load_spec
 from kaleidoscope.cluster.ssh import ssh, ssh_from
 
 if TYPE_CHECKING:
     from kaleidoscope.cluster.groups import GroupCluster
+    from kaleidoscope.cluster.kube_cluster import KubernetesCluster
 
-__all__ = ["from_yaml", "local", "ssh"]
+__all__ = ["from_yaml", "kubernetes", "local", "ssh"]
 
-_STARTERS: dict[str, Callable[[ClusterSpec], GroupCluster]] = {"local": local_from, "ssh": ssh_from}
+_STARTERS: dict[str, Callable[[ClusterSpec], GroupCluster | KubernetesCluster]] = {
+    "kubernetes": kubernetes_from,
+    "local": local_from,
+    "ssh": ssh_from,
+}
 
 
-def from_yaml(path: str | os.PathLike[str]) -> GroupCluster:
+def from_yaml(path: str | os.PathLike[str]) -> GroupCluster | KubernetesCluster:
     """Start the cluster of a file, which says of which kind it is, and which groups of workers it has.
 
     It starts with the least workers of each group, and follows the load up to the most.
@@ -40,7 +46,7 @@ def from_yaml(path: str | os.PathLike[str]) -> GroupCluster:
 
     Returns
     -------
-    GroupCluster
+    GroupCluster or KubernetesCluster
         Close it, or use it in a ``with``.
 
     Raises

@@ -155,6 +155,8 @@ _KUBERNETES = _fields(
         "secrets": _list("a list of Secrets", {"oneOf": [_name("the name of a Secret"), _SECRET]}),
         **_PODS,
         "scheduler": _fields("settings of the scheduler's pod", {"cpus": _CPUS, "memory": _MEMORY, **_PODS}),
+        "idle_timeout": _DURATION,
+        "pending_timeout": _DURATION,
     },
     "image",
 )

@@ -205,6 +205,10 @@ class Kubernetes:
         Of all pods, as in `WorkerGroup`.
     scheduler : SchedulerPod
         What the scheduler's has of its own.
+    idle_timeout : float
+        Seconds without a task after which the operator deletes the cluster, whoever made it; 0 is never.
+    pending_timeout : float
+        Seconds after which a worker is given up, for as long again, that found no node.
     """
 
     image: str
@@ -219,6 +223,8 @@ class Kubernetes:
     tolerations: tuple[Mapping[str, Any], ...] = ()
     pod: Mapping[str, Any] = field(default_factory=dict)
     scheduler: SchedulerPod = field(default_factory=SchedulerPod)
+    idle_timeout: float = 3600.0
+    pending_timeout: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +314,7 @@ def _make(kind: type[_Made], content: Mapping[str, Any], **read: Any) -> _Made:
     for name, value in found.items():
         if name == "memory":
             found[name] = parse_bytes(value)
-        elif name in {"lifetime", "stagger"}:
+        elif name in {"lifetime", "stagger", "idle_timeout", "pending_timeout"}:
             found[name] = float(parse_timedelta(value))
         elif isinstance(value, list):
             found[name] = tuple(value)

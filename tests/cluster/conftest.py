@@ -1,11 +1,13 @@
 """Hosts to reach by SSH: real servers on loopback addresses of this machine, each with keys of its own."""
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,3 +142,25 @@ def servers(tmp_path):
     made = Servers(folder)
     yield made
     made.close()
+
+
+# The look-alike of Kubernetes is a package of its own, which its processes import; parts of it are not for this one.
+collect_ignore = ["fake_kubernetes"]
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="module")
+def kube(tmp_path_factory):
+    """Kubernetes with Dask's operator in it, as its client finds it: a node with two cores too few for all, one GPU."""
+    pytest.importorskip("dask_kubernetes")
+    from fake_kubernetes.launch import FakeKubernetes
+
+    with pytest.MonkeyPatch.context() as patch:
+        gpu = "gpu-node:cpu=4,memory=64Gi,nvidia.com/gpu=1,label:pool=gpu,taint:nvidia.com/gpu=present"
+        started = FakeKubernetes(tmp_path_factory.mktemp("kube"), "cpu-node:cpu=8,memory=64Gi", gpu)
+        patch.setenv("KUBECONFIG", str(started.kubeconfig))
+        yield started
+        started.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # kr8s leaves its connections to the garbage collector
+        gc.collect()
