@@ -18,7 +18,7 @@ from kaleidoscope.read import as_record
 from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task, require
-from kaleidoscope.segments import Opened, Passed, gone_on, kept, opened
+from kaleidoscope.segments import Opened, Passed, gone_on, gone_on_together, kept, opened, parted
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,19 @@ class InSegment:
             if place == 0:
                 with augmentation.opening(received[0], backend, place) as images:
                     return [Passed(one.record, *kept(one.outcomes)) for one in images]
+            if job.plan.on_device(place):
+                return self._together(list(zip(*received, strict=True)))
             return [self._gone_on(passed, backend) for passed in zip(*received, strict=True)]
+
+    def _together(self, images: Sequence[Sequence[Passed]]) -> list[Passed]:
+        """Return what a GPU makes of the images, those of one frame together."""
+        job, records = self.augmentation.job, [passed[0].record for passed in images]
+        starts = [
+            (record.key, [handover for one in passed for handover in one.handovers], job.wanted(record.key))
+            for record, passed in zip(records, images, strict=True)
+        ]
+        made = gone_on_together(job, self.place, starts)
+        return [Passed(record, *parted(found)) for record, found in zip(records, made, strict=True)]
 
     def _gone_on(self, passed: Sequence[Passed], backend: Cv2Backend) -> Passed:
         job, record = self.augmentation.job, passed[0].record

@@ -27,6 +27,7 @@ from kaleidoscope.layouts import Layout
 from kaleidoscope.listing import Listing
 from kaleidoscope.ops.combine import as_recipe
 from kaleidoscope.plan import make_plan
+from kaleidoscope.preflight import device_for
 from kaleidoscope.prices import Prices
 from kaleidoscope.read import as_record
 from kaleidoscope.record import ImageRecord
@@ -337,7 +338,8 @@ def augment(
     on_error : str
         ``record``: an image that fails is rows in the manifest, the others go on. ``raise``: it ends the run.
     device : str
-        ``cpu``.
+        ``cpu``; ``gpu``: what can runs on workers that are labelled GPU, or on this machine's; ``auto``: there if there
+        are any now, else on the CPU, which is said.
 
     Returns
     -------
@@ -358,8 +360,6 @@ def augment(
         raise RecipeError(f"seed: expected a whole number of at most 64 bits, got {seed!r}")
     if on_error not in {"record", "raise"}:
         raise RecipeError(f"on_error: expected 'record' or 'raise', got {on_error!r}")
-    if device != "cpu":
-        raise RecipeError(f"device: expected 'cpu', got {device!r}")
     if to is None and write_options:
         of_write = [*inspect.signature(AugmentedBag.write).parameters][2:]
         unknown = [name for name in write_options if name not in of_write]
@@ -368,7 +368,9 @@ def augment(
             raise RecipeError(f"augment has no option {unknown[0]!r}.{hint}")
         raise RecipeError(f"{', '.join(write_options)}: what to do with it is only known with to=URL")
     max_pixels = settings.value("max-pixels")
-    job = Job(make_plan(grow(as_recipe(ops))), seed, on_error=on_error, max_pixels=max_pixels)
+    plan = make_plan(grow(as_recipe(ops)), device_for(device))
+    batch_bytes = settings.value("device-batch-bytes")
+    job = Job(plan, seed, on_error=on_error, max_pixels=max_pixels, batch_bytes=batch_bytes)
     options = getattr(getattr(dataset, "listing", None), "storage_options", {})
     if isinstance(dataset, AugmentedBag):
         raise RecipeError(

@@ -24,6 +24,7 @@ _recipe = click.option(
 _functions = click.option(
     "--allow-functions", is_flag=True, help="Let the recipe name functions of your own (Apply), and import them."
 )
+_device = click.option("--device", default="cpu", show_default=True, help="cpu, gpu, or auto: a GPU if there is one.")
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Another one gives other draws.")
 _scheduler = click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786.")
 _masks = click.option(
@@ -75,6 +76,7 @@ def demo(folder: Path | str, source: str | None) -> None:
 @_recipe
 @_functions
 @_seed
+@_device
 @_masks
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
@@ -102,9 +104,9 @@ def augment(source: str, target: str, **options: Any) -> None:
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
     images = _images(source, options["masks"], options["mask_suffix"])
-    views = ks.augment(images, recipe, seed=options["seed"], on_error=options["on_error"])
-    written = views.write(target, **_of_write(options, "overwrite", "only_failed"))
+    how = {name: options[name] for name in ("seed", "on_error", "device")}
     with _cluster(options["scheduler"]):
+        written = ks.augment(images, recipe, **how).write(target, **_of_write(options, "overwrite", "only_failed"))
         try:
             report = written.compute(progress=options["progress"])
         except KeyboardInterrupt:
@@ -122,6 +124,7 @@ def augment(source: str, target: str, **options: Any) -> None:
 @_recipe
 @_functions
 @_seed
+@_device
 @_masks
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
@@ -141,8 +144,8 @@ def estimate(source: str, target: str, **options: Any) -> None:
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
     images = _images(source, options["masks"], options["mask_suffix"])
-    views = ks.augment(images, recipe, seed=options["seed"])
     with _cluster(options["scheduler"]):
+        views = ks.augment(images, recipe, seed=options["seed"], device=options["device"])
         asked = {name: options[name] for name in ("images", "probe", "prices")}
         found = views.estimate(target, **asked, **_of_write(options))
     click.echo(json.dumps(asdict(found), default=str) if options["as_json"] else found)

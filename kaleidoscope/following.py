@@ -24,13 +24,18 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0
 
 
+def default_client() -> Client | None:
+    """Return the client that work goes to if nothing else is said, if there is one."""
+    return active_client(None, None)
+
+
 def active_client(run: object, scheduler: object) -> Client | None:
-    """Return the client that Dask would send the run to, if it would."""
+    """Return the client that Dask would send the run to, if it would; without a run, any."""
     if "distributed" not in sys.modules:  # nobody can have made a client: do not load it
         return None
     from distributed import Client
 
-    client = getattr(get_scheduler(collections=[run], scheduler=scheduler), "__self__", None)
+    client = getattr(get_scheduler(collections=None if run is None else [run], scheduler=scheduler), "__self__", None)
     return client if isinstance(client, Client) else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from dask.base import tokenize
@@ -17,6 +17,7 @@ from kaleidoscope.layouts import Layout
 from kaleidoscope.plan import Plan
 from kaleidoscope.randomness import stream
 from kaleidoscope.recipe import canonical, to_spec
+from kaleidoscope.settings import DEFAULTS
 
 OnError = Literal["record", "raise"]
 
@@ -45,8 +46,6 @@ class Job:
         The run's seed.
     encoder : Encoder
         How outputs are written, where they are.
-    device : str
-        The kind of device that makes them.
     on_error : str
         ``record``: an image that fails is rows in the manifest; ``raise``: it ends the run.
     picks : int, optional
@@ -58,17 +57,19 @@ class Job:
         part of any id.
     layout : Layout
         How the outputs lie in the target: no part of any id.
+    batch_bytes : int
+        The most bytes of pixels that go to a GPU together: no part of any id.
     """
 
     plan: Plan
     seed: int
     encoder: Encoder = Encoder("jpg")  # noqa: RUF009 - frozen: nothing can change it
-    device: str = "cpu"
     on_error: OnError = "record"
     picks: int | None = None
     only: tuple[str, ...] | None = None
     max_pixels: int | None = MAX_PIXELS
     layout: Layout = Layout()  # noqa: RUF009 - frozen, as above
+    batch_bytes: int = DEFAULTS["device-batch-bytes"]
 
     def wanted(self, key: str) -> tuple[str, ...] | None:
         """Return the variants that were drawn for an image, in tree order; None for all.
@@ -82,6 +83,11 @@ class Job:
             return None
         order = stream(self.seed, key, "*sample*").permutation(len(variants))
         return tuple(variants[place] for place in sorted(order[: self.picks]))
+
+    @property
+    def device(self) -> str:
+        """The kind of device that makes them."""
+        return self.plan.device
 
     @property
     def per_image(self) -> int:
@@ -134,8 +140,18 @@ def leaves_digest(leaf_ids: Mapping[str, str], variants: Iterable[str]) -> str:
 
 
 @cache
-def environment() -> str:
+def environment(device: str = "cpu") -> str:
     """Return what else the bytes depend on: the versions of what makes them, and the kind of processor."""
-    packages = ("kaleidoscope", "numpy", "opencv-python", "simplejpeg")
+    packages = ["kaleidoscope", "numpy", "opencv-python", "simplejpeg"]
     versions = [f"{package} {version(package)}" for package in packages]
+    if device != "cpu":
+        versions.append(f"torch {_version_here('torch')} on a {device}")
     return ", ".join([*versions, f"python {platform.python_version()}", platform.machine()])
+
+
+def _version_here(package: str) -> str:
+    """Return a package's version; rows are written on any worker, also where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "elsewhere"

@@ -131,8 +131,8 @@ class ImageOutputs:
     written_down: deque[_Written] = field(default_factory=lambda: deque(maxlen=_KEPT), compare=False)
 
     def rows(self, wanted: Sequence[str] | None, record: ImageRecord) -> Iterator[Row]:
-        """Yield a row for each wanted variant of a tree that is not cut, its output given to the sink."""
-        one = opened(self.job, record, wanted, self.backend, read=self.read)
+        """Yield a row for each wanted variant, all made here, its output given to the sink."""
+        one = opened(self.job, record, wanted, self.backend, None, read=self.read)
         about = self.about(one)
         for outcome in one.outcomes:
             yield self.row(cast("Outcome", outcome), about)
@@ -147,7 +147,7 @@ class ImageOutputs:
             "source_size": source.size if entry.size is None and source is not None else entry.size,
             "source_etag": entry.etag,
             "source_pages": None if one.failed else pages_of(one.record),
-            "environment": environment(),
+            "environment": environment(self.job.device),
         }
 
     def row(self, outcome: Outcome, about: Mapping[str, Any]) -> Row:

@@ -9,7 +9,9 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 from kaleidoscope.codecs.header import REDUCTIONS
-from kaleidoscope.ops.base import Geometric, Resampling
+from kaleidoscope.gpus import GPU
+from kaleidoscope.ops.base import Geometric, Op, Resampling
+from kaleidoscope.ops.device import runs_on_device
 from kaleidoscope.recipe import canonical, to_spec
 from kaleidoscope.record import Frame
 from kaleidoscope.tree import Node, VariantTree
@@ -126,11 +128,14 @@ class Plan:
         The image as it is read.
     segments : tuple of Segment
         What it is cut into: only where the resources that ops need change. The first one is the CPU's.
+    device : str
+        ``cpu``, or ``gpu``: what has a kernel there runs there.
     """
 
     tree: VariantTree
     root: PlannedNode = field(repr=False)
     segments: tuple[Segment, ...] = (_ON_THE_CPU,)
+    device: str = "cpu"
 
     @cached_property
     def applications(self) -> Counter[str]:
@@ -191,11 +196,22 @@ class Plan:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as the tree, which travels as the recipe."""
-        return make_plan, (self.tree,)
+        return make_plan, (self.tree, self.device)
+
+    def on_device(self, place: int | None) -> bool:
+        """Whether a segment is one of batches on a GPU."""
+        return self.device == GPU.lower() and place is not None and GPU in self.segments[place].resources
 
 
-def make_plan(tree: VariantTree) -> Plan:
-    """Decide from the recipe alone how every node gets its pixels.
+def make_plan(tree: VariantTree, device: str = "cpu") -> Plan:
+    """Decide from the recipe and the kind of device alone how every node gets its pixels.
+
+    Parameters
+    ----------
+    tree : VariantTree
+        What is to be made.
+    device : str
+        ``cpu``, or ``gpu``: there what has a kernel for it (`runs_on_device`) needs ``{"GPU": 1}``.
 
     Examples
     --------
@@ -205,11 +221,18 @@ def make_plan(tree: VariantTree) -> Plan:
     >>> dict(plan.applications)
     {'warp': 1, 'kernel': 1}
     """
-    places, segments = _cut(tree)
-    return Plan(tree, _plan(tree.root, (), None, places, first=True), segments)
+    places, segments = _cut(tree, device)
+    return Plan(tree, _plan(tree.root, (), None, places, first=True), segments, device)
 
 
-def _cut(tree: VariantTree) -> tuple[dict[str, int], tuple[Segment, ...]]:
+def _needs(op: Op, device: str) -> dict[str, float]:
+    """Return what an op needs: what it says itself, else a GPU where it can use one and is to."""
+    if device == "cpu" or op.resources or not runs_on_device(op):
+        return dict(op.resources)
+    return {GPU: 1.0}
+
+
+def _cut(tree: VariantTree, device: str) -> tuple[dict[str, int], tuple[Segment, ...]]:
     """Cut a tree where the resources that ops need change: the segment of each node, and the segments."""
     level = {tree.root.name: 0}
     needs: dict[str, Mapping[str, float]] = {tree.root.name: {}}
@@ -218,7 +241,7 @@ def _cut(tree: VariantTree) -> tuple[dict[str, int], tuple[Segment, ...]]:
         if node.parent is None:
             continue
         before = node.parent.name
-        needs[node.name] = needs[before] if node.op is None else dict(node.op.resources)
+        needs[node.name] = needs[before] if node.op is None else _needs(node.op, device)
         level[node.name] = level[before] + (needs[node.name] != needs[before])
         kinds.setdefault((level[node.name], canonical(needs[node.name])), []).append(node)
     order = sorted(kinds, key=lambda kind: kind[0])

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dask.highlevelgraph import HighLevelGraph
 
-from kaleidoscope.errors import ResourceError
+from kaleidoscope.errors import RecipeError, ResourceError, did_you_mean
+from kaleidoscope.following import default_client
+from kaleidoscope.gpus import GPU
 from kaleidoscope.resources import fits, offered_here, said
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 #: What pixels depend on, or what an object is pickled by: package, and whether another version ends it.
 _COMPARED = {"kaleidoscope": True, "opencv-python": False, "numpy": False, "simplejpeg": False}
 
+#: What ``device=`` may be.
+DEVICES = ("cpu", "gpu", "auto")
 #: Clients whose workers have been looked at: by id, with the workers there were.
 _compared: dict[str, frozenset[str]] = {}
 
@@ -88,6 +92,32 @@ def check(needs: Iterable[Need], client: Client | None) -> None:
 def can_run(resources: Mapping[str, float], client: Client | None) -> bool:
     """Whether there is somebody to run what needs these resources, or may be soon."""
     return any(fits(resources, offer) for offer in ([offered_here()] if client is None else offers_of(client)))
+
+
+def device_for(wanted: str) -> str:
+    """Return the kind of device that work is planned for: what was asked for, or for ``auto`` what there is now.
+
+    Raises
+    ------
+    RecipeError
+        For another word.
+
+    Warns
+    -----
+    UserWarning
+        If there is no GPU for ``auto``.
+    """
+    if wanted not in DEVICES:
+        hint = did_you_mean(wanted, DEVICES) if isinstance(wanted, str) else ""
+        raise RecipeError(f"device: expected {', '.join(map(repr, DEVICES))}, got {wanted!r}.{hint}")
+    if wanted != "auto":
+        return wanted
+    client = default_client()
+    if can_run({GPU: 1}, client):
+        return "gpu"
+    who = "this process" if client is None else "the cluster"
+    warnings.warn(f"device='auto': {who} has no GPU, so the CPU does it", stacklevel=3)
+    return "cpu"
 
 
 def offers_of(client: Client) -> list[dict[str, float]]:

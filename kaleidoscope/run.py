@@ -359,7 +359,7 @@ def _record_files(
     record = {
         "format_version": FORMAT_VERSION,
         **(spec or state.record or {}),
-        "environment": state.record["environment"] if state.record else environment(),
+        "environment": state.record["environment"] if state.record else environment((spec or {}).get("device", "cpu")),
         "leaf_sets": {**(state.record["leaf_sets"] if state.record else {}), **leaf_sets},
         "inputs": list(inputs),
     }

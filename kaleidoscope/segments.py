@@ -13,6 +13,7 @@ from kaleidoscope.outcome import Handover, Outcome
 from kaleidoscope.read import Read, load
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.walk import walk_segment
+from kaleidoscope.walk_batch import Traveller, walk_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,41 @@ def gone_on(
         children = job.plan.by_name[handover.node].children
         if place is not None and any(child.segment == place for child in children):
             yield from walk_segment(job.plan, handover, place, key=key, seed=job.seed, backend=backend, wanted=only)
+
+
+def gone_on_together(
+    job: Job, place: int, images: Sequence[tuple[str, Iterable[Handover], Sequence[str] | None]]
+) -> list[list[Outcome | Handover]]:
+    """Make what a segment on a GPU makes of some images: key, what was handed over, and the variants wanted of each.
+
+    What comes of each image is the caller's to keep.
+
+    Raises
+    ------
+    ResourceError
+        If there is no torch.
+    """
+    from kaleidoscope.backends.torch import TorchBackend, device_here
+
+    travellers, numbers = [], []
+    for number, (key, handovers, wanted) in enumerate(images):
+        only = None if wanted is None else frozenset(wanted)
+        for handover in handovers:
+            if any(child.segment == place for child in job.plan.by_name[handover.node].children):
+                travellers.append(Traveller(key, handover, wanted=only))
+                numbers.append(number)
+    made: list[list[Outcome | Handover]] = [[] for _ in images]
+    backend = TorchBackend(device_here(), batch_bytes=job.batch_bytes)
+    for place_of, found in walk_batch(job.plan, travellers, seed=job.seed, backend=backend, segment=place):
+        made[numbers[place_of]].append(found)
+    return made
+
+
+def parted(found: Iterable[Outcome | Handover]) -> tuple[tuple[Handover, ...], tuple[Outcome, ...]]:
+    """Return what is handed over, and what is finished."""
+    several = list(found)
+    handovers = tuple(one for one in several if isinstance(one, Handover))
+    return handovers, tuple(one for one in several if not isinstance(one, Handover))
 
 
 def kept(found: Iterable[Outcome | Handover]) -> tuple[tuple[Handover, ...], tuple[Outcome, ...]]:

@@ -65,7 +65,6 @@ class TestLeafIds:
             {"seed": 8},
             {"encoder": Encoder("png")},
             {"encoder": Encoder("jpg", quality=90)},
-            {"device": "cuda"},
             {"recipe": [ops.HorizontalFlip(), ops.Rotate(16), ops.GaussianBlur()]},
         ],
         ids=str,
@@ -179,3 +178,9 @@ class TestTravel:
 def test_environment_names_what_else_the_bytes_depend_on():
     for word in (np.__version__, "opencv-python", "kaleidoscope", "python 3."):
         assert word in environment()
+
+
+def test_what_a_gpu_makes_has_other_ids():
+    cpu, gpu = (Job(make_plan(grow(as_recipe([ops.HorizontalFlip()])), device), 7) for device in ("cpu", "gpu"))
+    assert (cpu.device, gpu.device) == ("cpu", "gpu")
+    assert not set(cpu.leaf_ids.values()) & set(gpu.leaf_ids.values())

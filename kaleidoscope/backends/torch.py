@@ -60,6 +60,11 @@ class Encoded:
     frame: Frame
 
 
+def device_here() -> str:
+    """Return the name of this process's GPU as torch has it; of its CPU where a worker is labelled GPU without one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class TorchBackend:
     """Applies ops to batches of images on one device.
 
