@@ -79,10 +79,10 @@ class TestLoad:
         with pytest.raises(OpError, match=r"^a: read: this record has neither pixels nor a source"):
             load(ImageRecord("a"))
 
-    def test_passes_the_storage_options_on(self, monkeypatch):
+    def test_passes_the_storage_options_on(self):
         asked = []
-        monkeypatch.setattr("kaleidoscope.read.read_file", lambda *args: asked.append(args) or PNG)
-        load(ImageRecord("a", source=Source("s3://bucket/a.png", storage_options={"anon": True})))
+        record = ImageRecord("a", source=Source("s3://bucket/a.png", storage_options={"anon": True}))
+        load(record, read=lambda *args: asked.append(args) or PNG)
         assert asked == [("s3://bucket/a.png", {"anon": True})]
 
 

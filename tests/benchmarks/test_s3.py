@@ -16,6 +16,7 @@ def bench(monkeypatch):
     return importlib.import_module("s3")
 
 
+@pytest.mark.slow
 def test_one_command_prints_what_s3_costs_beside_the_disk(tmp_path):
     ways = ["disk", "obstore", "obstore-far"]
     command = [sys.executable, HERE / "s3.py", "--to", tmp_path, "--images", "1", "--rounds", "1", "--only", *ways]

@@ -153,7 +153,7 @@ def test_killed_client_of_a_cluster_is_finished_by_the_next(
     ("layout", "at", "stage", "back"),
     [
         *moments("server", "files", {7}, more=["at-once"]),
-        *moments("server", "files", {2}, more=["after-the-run"]),
+        *moments("server", "files", more=["after-the-run"]),
         *moments("server", "webdataset", {6}, more=["at-once"]),
         *moments("server", "webdataset", more=["after-the-run"]),
     ],

@@ -30,7 +30,9 @@ def held():
 
 
 @pytest.mark.parametrize("runs", [10, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("library", ["disk", "obstore", "fsspec"])
+@pytest.mark.parametrize(
+    "library", [pytest.param("disk", marks=pytest.mark.slow), "obstore", pytest.param("fsspec", marks=pytest.mark.slow)]
+)
 def test_many_runs_hold_no_more_open_than_a_few(library, runs, s3, make_photos, tmp_path, monkeypatch):
     """Every fifth of them ends with an error, before it commits."""
     views = ks.augment(make_photos(tmp_path / "photos", 1), [ops.HorizontalFlip()])

@@ -38,7 +38,7 @@ def objects_of(store):
     return outputs, rows, {name for name in names if name not in outputs}
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_of_two_recipes_at_once_one_is_written_and_the_other_refused(
     rounds, place, make_photos, augmented, start_client, tmp_path
 ):
