@@ -127,7 +127,7 @@ def _open_run(order: Order, new: Sequence[PackedBlocks]) -> OpenRun:
     store = order.store
     at_work.go_on(order.owner.run_id)
     lease = take_lease(store, order.owner)
-    if lease.state != "new":
+    if lease.state in ("open", "failed"):
         return OpenRun(order.job, lease, time.time(), order.flow)
 
     def go_on() -> None:
@@ -135,8 +135,11 @@ def _open_run(order: Order, new: Sequence[PackedBlocks]) -> OpenRun:
         lease.renew()
 
     try:
-        if fingerprint(store) != order.fingerprint:
-            raise StoreError(f"{store.url} was written to since this run was planned: start it again")
+        if lease.state == "new":
+            if fingerprint(store) != order.fingerprint:
+                raise StoreError(f"{store.url} was written to since this run was planned: start it again")
+            # From here on this task writes, and may be begun anew where its worker dies: that is no other run.
+            lease = lease.mark("checked")
         store.sweep()
         if order.overwrite:
             if lease.inherited:

@@ -20,8 +20,8 @@ _LISTED = 1000
 #: Seconds that writing a small file takes: 0.04 ms on a RAM disk, 0.18 ms on a solid-state one.
 _FILE = 1e-4
 #: Requests that open and close a run, and how many more where each object that is read is looked for first.
-_OPENING = {"put": 5, "get": 8, "list": 11}
-_TWICE = {"get": 3, "list": 5}
+_OPENING = {"put": 6, "get": 8, "list": 11}
+_TWICE = {"get": 6, "list": 5}
 #: Times that a task waits for a store, when it begins and when it ends and nothing else is left to do meanwhile.
 _ENDS = 4
 

@@ -40,7 +40,7 @@ _SETTLES_IN = 1.0
 _LOOKS = 5
 #: Seconds after which a task looks whether its run was given up or taken over.
 CHECK_EVERY = 1.0
-State = Literal["new", "open", "failed"]
+State = Literal["new", "checked", "open", "failed"]
 _NAME = re.compile(r"lease-(\d+)\.json")
 #: Runs of this process that are over, and could not give their leases back: the store was out of reach.
 _kept: set[str] = set()
@@ -110,8 +110,9 @@ class Lease:
     number : int
         Its place in the row of leases.
     state : str
-        ``new``; ``open`` once the run's record is written, so that a task that opens the run a second time has nothing
-        to do; ``failed`` once a task has failed: another run may pass it over, unless that task is tried again.
+        ``new``; ``checked`` once the target is known to be as it was planned for, and what changes there is this run's
+        doing; ``open`` once the run's record is written, so that a task that opens the run a second time has nothing to
+        do; ``failed`` once a task has failed: another run may pass it over, unless that task is tried again.
     inherited : bool
         Another run was passed over: tasks of it may be at work for `CHECK_EVERY` seconds.
     """

@@ -19,7 +19,7 @@ from kaleidoscope import lease as leases
 from kaleidoscope.blocks import close_run, open_run, write_blocks
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import DecodeError, StoreError
-from kaleidoscope.lease import Owner, give_up, take_lease
+from kaleidoscope.lease import Lease, Owner, give_up, take_lease
 from kaleidoscope.storage import Store
 from kaleidoscope.writing import WriteRun
 
@@ -205,6 +205,31 @@ def test_opening_again_in_the_same_run_does_no_harm(overwrite, photos, augmented
     again = open_run(order, *blocks)
     totals += [write_blocks(again, packed) for packed in others]
     assert close_run(again, totals).outputs == (48 if overwrite else 24)
+    rows, _ = check_whole(tmp_path / "out")
+    assert len(rows) == 48
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_opening_that_was_killed_halfway_is_begun_anew(
+    overwrite, photos, augmented, plan_of, check_whole, tmp_path, monkeypatch
+):
+    """What has changed since the run was planned is its own doing."""
+    augmented(photos, 1, seed=1 if overwrite else 7).write(tmp_path / "out", format="png").compute()
+    order, blocks = plan_of(augmented(photos, 2).write(tmp_path / "out", format="png", overwrite=overwrite))
+    mark = Lease.mark
+
+    def killed(lease, state):
+        if state == "open":
+            raise KeyboardInterrupt
+        return mark(lease, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "mark", killed)
+        patch.setattr(Lease, "release", lambda _: None)  # a worker that is killed does not
+        with pytest.raises(KeyboardInterrupt):
+            open_run(order, *blocks)
+    opened = open_run(order, *blocks)
+    assert close_run(opened, [write_blocks(opened, packed) for packed in blocks]).outputs == (48 if overwrite else 24)
     rows, _ = check_whole(tmp_path / "out")
     assert len(rows) == 48
 
