@@ -18,7 +18,7 @@ from kaleidoscope.read import as_record
 from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.record import ImageRecord
 from kaleidoscope.resources import one_thread_per_task, require
-from kaleidoscope.segments import Opened, Passed, gone_on, gone_on_together, kept, opened, parted
+from kaleidoscope.segments import Opened, Passed, gone_on, gone_on_together, kept, opened
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +46,6 @@ class Augmentation:
 
     def __call__(self, partition: KeyRun | PackedKeys | Iterable[Any]) -> Iterator[ImageRecord]:
         """Yield the variants of each image of a partition, in tree order; their pixels are the caller's to keep."""
-        plan = self.job.plan
-        for segment in plan.segments:  # of one that is cut, all of it is made here
-            require(segment.resources, ", ".join(segment.ops))
         with one_thread_per_task(), self.opening(partition, Cv2Backend(), None) as images:
             for one in images:
                 told: set[str | None] = set()
@@ -132,19 +129,11 @@ class InSegment:
             if place == 0:
                 with augmentation.opening(received[0], backend, place) as images:
                     return [Passed(one.record, *kept(one.outcomes)) for one in images]
+            several: list[tuple[Passed, ...]] = list(zip(*received, strict=True))
             if job.plan.on_device(place):
-                return self._together(list(zip(*received, strict=True)))
-            return [self._gone_on(passed, backend) for passed in zip(*received, strict=True)]
-
-    def _together(self, images: Sequence[Sequence[Passed]]) -> list[Passed]:
-        """Return what a GPU makes of the images, those of one frame together."""
-        job, records = self.augmentation.job, [passed[0].record for passed in images]
-        starts = [
-            (record.key, [handover for one in passed for handover in one.handovers], job.wanted(record.key))
-            for record, passed in zip(records, images, strict=True)
-        ]
-        made = gone_on_together(job, self.place, starts)
-        return [Passed(record, *parted(found)) for record, found in zip(records, made, strict=True)]
+                wanted = [job.wanted(passed[0].record.key) for passed in several]
+                return gone_on_together(job, place, several, wanted, backend.counts)
+            return [self._gone_on(passed, backend) for passed in several]
 
     def _gone_on(self, passed: Sequence[Passed], backend: Cv2Backend) -> Passed:
         job, record = self.augmentation.job, passed[0].record

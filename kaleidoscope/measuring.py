@@ -22,7 +22,7 @@ from kaleidoscope.manifest import COLUMNS, OK, Row, to_parquet
 from kaleidoscope.members import place_of
 from kaleidoscope.outputs import Files, ImageOutputs
 from kaleidoscope.record import ImageRecord
-from kaleidoscope.resources import one_thread_per_task
+from kaleidoscope.resources import one_thread_per_task, require
 from kaleidoscope.storage import Store
 
 #: Variants of an image that are made at most: neighbours in the tree, which share their steps as all of them do.
@@ -170,6 +170,7 @@ def measure(job: Job, share: Sequence[Wanted], *, all_of_them: bool) -> Sample:
     all_of_them : bool
         Make all these images, and not only until it has taken long enough.
     """
+    require(job.plan.own_needs, "what is to be measured")
     with one_thread_per_task():
         warm = _Measuring(job)
         warm.make(share[0])
@@ -247,8 +248,11 @@ def enough(images: int | None, threads: int, *, carried: bool) -> int:
 def sample(job: Job, wanted: Sequence[Wanted], threads: int, *, all_of_them: bool) -> Sequence[Sample]:
     """Make images on the threads of the active client, or else on those of this process, all of them at work."""
     count = min(threads, len(wanted), _AT_WORK)
+    needs = job.plan.own_needs
     making = delayed(partial(measure, job, all_of_them=all_of_them), pure=False)
-    samples: Sequence[Sample] = dask.compute(*(making(wanted[first::count]) for first in range(count)))
+    with dask.annotate(**({"resources": needs} if needs else {})):
+        several = [making(wanted[first::count]) for first in range(count)]
+    samples: Sequence[Sample] = dask.compute(*several)
     return samples
 
 

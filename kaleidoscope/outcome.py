@@ -65,8 +65,3 @@ class Handover:
     targets: Targets | None
     lineage: tuple[Step, ...]
     reductions: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the pixels."""
-        return sum(pixels.nbytes for pixels in self.sizes.values())

@@ -149,6 +149,15 @@ class Plan:
         return {planned.node.name: planned for planned in self.root.below()}
 
     @cached_property
+    def own_needs(self) -> dict[str, float]:
+        """What the ops say that they need themselves, all together: for one task that makes the whole tree."""
+        needs: dict[str, float] = {}
+        for node in self.tree.nodes:
+            for name, amount in node.op.resources.items() if node.op is not None else ():
+                needs[name] = max(amount, needs.get(name, 0))
+        return needs
+
+    @cached_property
     def starts(self) -> tuple[PlannedNode, ...]:
         """What starts from the image as it was read: variants that are it, and the first op of every chain."""
         return tuple(_starts(self.root))

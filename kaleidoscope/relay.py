@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.block_work import BlockWork, PackedBlocks
@@ -18,7 +18,7 @@ from kaleidoscope.plan import Plan
 from kaleidoscope.read import Read, as_record
 from kaleidoscope.read_ahead import ReadAhead, images_ahead
 from kaleidoscope.resources import one_thread_per_task, require
-from kaleidoscope.segments import Opened, Passed, gone_on, gone_on_together, kept, opened, parted
+from kaleidoscope.segments import Opened, Passed, gone_on, gone_on_together, kept, opened
 from kaleidoscope.totals import Totals
 from kaleidoscope.write_behind import WriteBehind
 
@@ -127,6 +127,7 @@ def run_leg(run: OpenRun, packed: PackedBlocks, leg: Leg, received: Sequence[Any
         If it was started on a worker that has not what it needs.
     """
     with task_of(run):
+        run.go_on()
         require(leg.resources, leg.who)
         (block,) = packed.blocks(run.job)
         if leg.place == 0 and committed(run, block) is not None:
@@ -208,21 +209,16 @@ class _Runner:
 
     def done(self, images: Iterable[tuple[ImageRecord, list[Passed]]]) -> LegDone:
         """Return what comes of the images."""
-        if self._run.job.plan.on_device(self._leg.place):
-            return LegDone([], {}, self._together(list(images)))
+        job, place = self._run.job, self._leg.place
+        if place is not None and job.plan.on_device(place):
+            several = [before for _, before in images]
+            variants = {entry.key: wanted for entry, wanted in self._block.entries}
+            wanted = [variants[passed[0].record.key] for passed in several]
+            passed_on = gone_on_together(job, place, several, wanted, self._backend.counts)
+            return LegDone([], dict(self._backend.counts), passed_on)
         each = zip(self._block.entries, images, strict=False)  # of a block that is committed none were passed on
         passed = [self._image(entry, wanted, record, before) for (entry, wanted), (record, before) in each]
         return LegDone(self._outputs, dict(self._backend.counts), passed)
-
-    def _together(self, images: Sequence[tuple[ImageRecord, list[Passed]]]) -> list[Passed]:
-        """Return what a GPU makes of the images, those of one frame together."""
-        wanted = {entry.key: wanted for entry, wanted in self._block.entries}
-        starts = [
-            (record.key, [handover for passed in before for handover in passed.handovers], wanted[record.key])
-            for record, before in images
-        ]
-        made = gone_on_together(self._run.job, cast("int", self._leg.place), starts)
-        return [Passed(record, *parted(found)) for (record, _), found in zip(images, made, strict=True)]
 
     def _image(
         self, entry: Entry, wanted: tuple[str, ...] | None, record: ImageRecord, before: Sequence[Passed]

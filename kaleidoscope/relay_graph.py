@@ -82,9 +82,8 @@ class Relay:
             self._put(Task(key, run_leg, TaskRef(self.opened), *arguments), number, leg.resources)
             if number in passed:
                 self._put(Task(passed[number], passed_of, TaskRef(key)), number)
-            if leg.on_cpu:
-                outputs.append((f"outputs{number}-{self.run_id}", *at))
-                self._put(Task(outputs[-1], outputs_of, TaskRef(key)), number)
+            outputs.append((f"outputs{number}-{self.run_id}", *at))  # of a GPU only what it counted
+            self._put(Task(outputs[-1], outputs_of, TaskRef(key)), number)
         self._ended.append((f"ended-{self.run_id}", *at))
         self._put(Task(self._ended[-1], nothing_of, TaskRef(keys[-1])), len(legs))
         return outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,12 +34,6 @@ class Passed:
     record: ImageRecord
     handovers: tuple[Handover, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all pixels."""
-        finished = sum(outcome.pixels.nbytes for outcome in self.outcomes if outcome.pixels is not None)
-        return finished + sum(handover.nbytes for handover in self.handovers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +96,31 @@ def gone_on(
 
 
 def gone_on_together(
-    job: Job, place: int, images: Sequence[tuple[str, Iterable[Handover], Sequence[str] | None]]
-) -> list[list[Outcome | Handover]]:
-    """Make what a segment on a GPU makes of some images: key, what was handed over, and the variants wanted of each.
+    job: Job,
+    place: int,
+    images: Sequence[Sequence[Passed]],
+    wanted: Sequence[Sequence[str] | None],
+    counts: Counter[str],
+) -> list[Passed]:
+    """Make what a segment on a GPU makes of some images, those of one frame together.
 
-    What comes of each image is the caller's to keep.
+    Parameters
+    ----------
+    job : Job
+        What is to be made.
+    place : int
+        The segment.
+    images : sequence of sequences of Passed
+        Of each image, what every segment that feeds this one has passed on.
+    wanted : sequence
+        The variants that are wanted of each; None for all.
+    counts : Counter
+        Is told what was applied; see `TorchBackend`.
+
+    Returns
+    -------
+    list of Passed
+        Of each image.
 
     Raises
     ------
@@ -115,24 +130,24 @@ def gone_on_together(
     from kaleidoscope.backends.torch import TorchBackend, device_here
 
     travellers, numbers = [], []
-    for number, (key, handovers, wanted) in enumerate(images):
-        only = None if wanted is None else frozenset(wanted)
-        for handover in handovers:
+    for number, (passed, variants) in enumerate(zip(images, wanted, strict=True)):
+        only = None if variants is None else frozenset(variants)
+        for handover in (handover for one in passed for handover in one.handovers):
             if any(child.segment == place for child in job.plan.by_name[handover.node].children):
-                travellers.append(Traveller(key, handover, wanted=only))
+                travellers.append(Traveller(passed[0].record.key, handover, wanted=only))
                 numbers.append(number)
     made: list[list[Outcome | Handover]] = [[] for _ in images]
     backend = TorchBackend(device_here(), batch_bytes=job.batch_bytes)
-    for place_of, found in walk_batch(job.plan, travellers, seed=job.seed, backend=backend, segment=place):
-        made[numbers[place_of]].append(found)
-    return made
+    for which, found in walk_batch(job.plan, travellers, seed=job.seed, backend=backend, segment=place):
+        made[numbers[which]].append(found)
+    counts.update(backend.counts)
+    return [Passed(passed[0].record, *_parted(found)) for passed, found in zip(images, made, strict=True)]
 
 
-def parted(found: Iterable[Outcome | Handover]) -> tuple[tuple[Handover, ...], tuple[Outcome, ...]]:
+def _parted(found: Sequence[Outcome | Handover]) -> tuple[tuple[Handover, ...], tuple[Outcome, ...]]:
     """Return what is handed over, and what is finished."""
-    several = list(found)
-    handovers = tuple(one for one in several if isinstance(one, Handover))
-    return handovers, tuple(one for one in several if not isinstance(one, Handover))
+    handovers = tuple(one for one in found if isinstance(one, Handover))
+    return handovers, tuple(one for one in found if not isinstance(one, Handover))
 
 
 def kept(found: Iterable[Outcome | Handover]) -> tuple[tuple[Handover, ...], tuple[Outcome, ...]]:

@@ -132,6 +132,8 @@ class WriteRun(DaskMethodsMixin):
         if images is not None and (type(images) is not int or images < 1):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
+        if job.plan.own_needs:
+            before_sending([Need(job.plan.own_needs, "the estimate", is_op=True)], active_client(self, None))
         work = planned.work
         todo = [one for block in work.blocks for one in block.entries]
         sizes = [*(entry.size for entry, _ in todo), *work.new.entries.lists()[2]]

@@ -67,6 +67,7 @@ def test_a_write_says_what_made_it_and_is_that_of_another_recipe(folder, tmp_pat
     report = views.write(tmp_path / "gpu", format="png").compute()
     assert (report.outputs, report.failed) == (64 * (report.inputs - 1), 1)
     rows = report.manifest.compute()
+    assert report.counts["upload"] >= 1, "what the GPU did is counted, too"
     assert set(rows["environment"].str.contains(r"torch 2\.\S+ on a gpu")) == {True}
     assert views.write(tmp_path / "gpu", format="png").left == 64  # of the one that is no image
     cpu = ks.augment(folder, SIX, seed=7)

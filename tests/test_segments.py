@@ -270,6 +270,8 @@ def test_what_this_process_has_not_is_refused_before_anything_is_read(photograph
             call()
     with pytest.raises(ResourceError, match="Apply needs GPU=1"):
         views.preview(1)
+    with pytest.raises(ResourceError, match="the estimate needs GPU=1"):
+        views.estimate(tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert views.write(tmp_path / "out").left == 6 * 8
 

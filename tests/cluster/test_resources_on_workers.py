@@ -149,7 +149,7 @@ METHODS = {
 def test_what_needs_a_gpu_runs_where_there_is_one(client, marks, folder, tmp_path, name):
     with client.as_current():
         marks.taken()
-        assert len(METHODS[name](views_of(folder, f"{name}".__hash__() % 2**31), client, tmp_path)) > 0
+        assert len(METHODS[name](views_of(folder, list(METHODS).index(name)), client, tmp_path)) > 0
     assert marks.taken() == {"gpu": IMAGES * 2}
 
 
@@ -178,6 +178,13 @@ def test_outputs_are_those_of_this_process(client, folder, tmp_path):
     assert trees[0] == trees[1]
 
 
+def test_an_estimate_calls_it_there_too(client, marks, folder, tmp_path):
+    marks.taken()
+    with client.as_current():
+        assert views_of(folder, 78).estimate(tmp_path / "out").outputs == IMAGES * VARIANTS
+    assert set(marks.taken()) == {"gpu"}
+
+
 TAKE_OVER = {
     "delayed": lambda bag: dask.delayed(list)(bag).compute(),
     "zip": lambda bag: db.zip(bag, bag).compute(),
@@ -201,7 +208,6 @@ def test_where_dask_takes_over_it_runs_there_or_not_at_all(client, marks, folder
 @pytest.mark.parametrize("name", METHODS)
 def test_what_no_worker_has_is_refused_before_it_is_sent(client, marks, folder, tmp_path, name):
     views = views_of(folder, 5, {"TPU": 1})
-    began = time.monotonic()
     with (
         client.as_current(),
         pytest.raises(ResourceError, match="Apply needs a worker with TPU=1, and no worker has it"),
@@ -209,7 +215,6 @@ def test_what_no_worker_has_is_refused_before_it_is_sent(client, marks, folder, 
         METHODS[name](views, client, tmp_path / "out")
     assert not marks.taken()
     assert not (tmp_path / "out").exists()
-    assert time.monotonic() - began < 60  # it was not waited for
 
 
 def test_the_refusal_says_what_there_is_and_what_to_do(client, folder):
@@ -231,16 +236,6 @@ def test_what_a_user_annotates_is_compared_too(client, folder):
         write = ks.augment(folder, ops.HorizontalFlip()).write(folder.parent / "out")
     with client.as_current(), pytest.raises(ResourceError, match="the write needs a worker with TPU=1"):
         write.compute()
-
-
-class Coming(SchedulerPlugin):
-    """Counts the workers that come."""
-
-    def __init__(self):
-        self.added = 0
-
-    def add_worker(self, scheduler, worker):
-        self.added += 1
 
 
 def test_on_a_cluster_that_adapts_the_run_starts_once_the_worker_comes(folder):
