@@ -49,9 +49,9 @@ def up(file: Path, *, timeout: str, follow: bool) -> None:
 
     spec = _spec(file)
     with kubernetes_from(spec, keep=True, follow=follow, timeout=timeout) as running:
-        click.echo(running.group_status())
-        shown = ""
         try:
+            click.echo(running.group_status())
+            shown = ""
             while follow:
                 time.sleep(_EVERY)
                 found = str(running.group_status())

@@ -15,7 +15,7 @@ from kaleidoscope.record import Step
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kaleidoscope.storage import Buffer
+    from kaleidoscope.pieces import Buffer
 
 OK, FAILED = "ok", "failed"
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kaleidoscope import settings
 from kaleidoscope.errors import StoreError
 from kaleidoscope.opening import open_bucket
+from kaleidoscope.pieces import whole
 from kaleidoscope.retries import no_conditions, retried
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    Buffer = bytes | bytearray | memoryview
+    from kaleidoscope.pieces import Buffer, Content
 
 #: Of s3fs, at once: 10 by default, which one task's reads and writes exceed. They are opened as they are needed.
 _CONNECTIONS = 128
@@ -71,7 +72,7 @@ class Objects(Protocol):
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Return some of an object's bytes; fewer where it ends before."""
 
-    def put(self, path: str, data: Buffer) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Write an object; it replaces one that is there."""
 
     def create(self, path: str, data: Buffer) -> None:
@@ -173,9 +174,9 @@ class FsspecObjects:
         """Return some of an object's bytes; fewer where it ends before."""
         return bytes(retried(partial(self.fs.cat_file, path, start=start, end=end), self.tries))
 
-    def put(self, path: str, data: Buffer) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Write an object; it replaces one that is there."""
-        retried(partial(self.fs.pipe_file, path, bytes(data), **self._how), self.tries)
+        retried(partial(self.fs.pipe_file, path, whole(data), **self._how), self.tries)
 
     def create(self, path: str, data: Buffer) -> None:
         """Write an object if there is none, where the store can tell; elsewhere it is replaced."""
@@ -222,7 +223,7 @@ class ObstoreObjects:
                 self._ranges = False
         return self._usual.get_range(path, start, end)
 
-    def put(self, path: str, data: Buffer) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Write an object; it replaces one that is there."""
         if _odd(path):
             self._usual.put(path, data)

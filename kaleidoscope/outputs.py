@@ -32,7 +32,7 @@ from kaleidoscope.walk import as_failure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kaleidoscope.storage import Buffer
+    from kaleidoscope.pieces import Buffer, Content
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class _Written:
 class Writer(Protocol):
     """Takes objects by name."""
 
-    def write(self, name: str, data: Buffer, /) -> None:
+    def write(self, name: str, data: Content, /) -> None:
         """Write an object, now or soon."""
 
 

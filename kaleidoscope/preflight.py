@@ -147,7 +147,7 @@ def _unmet(resources: Mapping[str, float], who: str, offers: list[dict[str, floa
             f"{who} needs {said(resources)}, and this process has {said(offers[0])}: connect to a cluster that has it, "
             "or say in Dask's configuration, by distributed.worker.resources, that it is here"
         )
-    there = ", ".join(dict.fromkeys(said(offer) for offer in offers))
+    there = " or ".join(sorted({said(offer) for offer in offers}))
     return (
         f"{who} needs a worker with {said(resources)}, and no worker has it: {len(offers)} offer {there}. Start one by "
         f'`dask worker --resources "{said(resources)}"`, or with resources={dict(resources)!r} where the cluster is '

@@ -24,8 +24,8 @@ from kaleidoscope.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from kaleidoscope.entries import Entry
+    from kaleidoscope.pieces import Buffer
     from kaleidoscope.record import ImageRecord
-    from kaleidoscope.storage import Buffer
 
 #: An output as it waits for its shard: its row, its bytes and its masks; without bytes where it has been written.
 Kept = tuple[Row, "Buffer | None", Mapping[str, bytes]]

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.objects import FsspecObjects, Objects, created, objects_of
+from kaleidoscope.pieces import pieces_of
 from kaleidoscope.urls import options_in, options_of, public
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    Buffer = bytes | bytearray | memoryview
+    from kaleidoscope.pieces import Buffer, Content
 
 _NO_ROOM = "; make room, and start the same again"
 _NOT_ALLOWED = "; choose another place, or have this one opened to you"
@@ -213,7 +214,7 @@ class Store:
         with store_errors(f"look for {self.url}/{name}"):
             return bool(self.fs.exists(self.path(name)))
 
-    def write(self, name: str, data: Buffer) -> None:
+    def write(self, name: str, data: Content) -> None:
         """Write an object, whole or not at all; it replaces one of the same name.
 
         Raises
@@ -321,7 +322,7 @@ class Store:
                 for leftover in folder.iterdir():
                     leftover.unlink(missing_ok=True)
 
-    def _write_file(self, name: str, data: Buffer) -> None:
+    def _write_file(self, name: str, data: Content) -> None:
         temporary = self._temporary(data)
         path = self.path(name)
         try:
@@ -339,7 +340,7 @@ class Store:
     def _temporary_folder(self) -> str:
         return self.path("_kaleidoscope/unfinished")
 
-    def _temporary(self, data: Buffer) -> str:
+    def _temporary(self, data: Content) -> str:
         """Write the bytes under a name of this process's own, beside the target so that a rename is enough."""
         path = f"{self._temporary_folder}/{_process}-{os.getpid()}-{threading.get_ident()}-{next(_serial)}"
         try:
@@ -362,7 +363,7 @@ def _written(info: Mapping[str, Any]) -> float | None:
     return float(when) if isinstance(when, int | float) else float(stamp()) if callable(stamp) else None
 
 
-def _write_new(path: str, data: Buffer) -> None:
+def _write_new(path: str, data: Content) -> None:
     """Write a file that is not there yet; three calls of the system, where `Path.write_bytes` needs twice as many.
 
     Every call lets another thread take the interpreter, which then has to be waited for: of 64 small outputs an image
@@ -371,12 +372,13 @@ def _write_new(path: str, data: Buffer) -> None:
     _fill(os.open(path, _NEW_FILE, 0o666), data)
 
 
-def _fill(file: int, data: Buffer) -> None:
+def _fill(file: int, data: Content) -> None:
     """Write a file that is open, and close it."""
     try:
-        left = memoryview(data)
-        while left:  # a disk that is almost full takes a part
-            left = left[os.write(file, left) :]
+        for piece in pieces_of(data):
+            left = memoryview(piece)
+            while left:  # a disk that is almost full takes a part
+                left = left[os.write(file, left) :]
     finally:
         os.close(file)
 

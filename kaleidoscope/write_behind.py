@@ -10,9 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from kaleidoscope.flow import Bounds, Flow
+from kaleidoscope.pieces import size_of
 
 if TYPE_CHECKING:
-    from kaleidoscope.storage import Buffer, Store
+    from kaleidoscope.pieces import Content
+    from kaleidoscope.storage import Store
 
 
 class WriteBehind:
@@ -51,7 +53,7 @@ class WriteBehind:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
 
-    def write(self, name: str, data: Buffer) -> None:
+    def write(self, name: str, data: Content) -> None:
         """Write an object, now or soon.
 
         Raises
@@ -62,7 +64,7 @@ class WriteBehind:
         if self.store.local:
             self.store.write(name, data)
         else:
-            self._begin(partial(self.store.write, name, data), len(data))
+            self._begin(partial(self.store.write, name, data), size_of(data))
 
     def then(self, call: Callable[[], None], size: int = 0) -> None:
         """Call something once every write and call so far is confirmed, now or soon; it counts as a write.

@@ -7,3 +7,8 @@ from hypothesis import settings
 # No assertion on time: machines are busy. In CI examples are the same each time, so that a red run can be repeated.
 settings.register_profile("kaleidoscope", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("kaleidoscope")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process more than there are cores: tests that wait for servers and clusters leave one of them idle."""
+    return (os.cpu_count() or 1) + 1

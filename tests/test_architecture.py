@@ -26,6 +26,7 @@ RANKS = [
         "urls",
         "opening",
         "retries",
+        "pieces",
         "objects",
         "storage",
         "members",

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zlib
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,18 +18,16 @@ from PIL import Image
 
 import kaleidoscope as ks
 from kaleidoscope import ops
+from kaleidoscope.cli import cli, main
 
 
-def run(*words, cwd, ok=(0,), **kwargs):
-    done = subprocess.run(
-        [sys.executable, "-m", "kaleidoscope", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        **kwargs,
-    )
-    assert done.returncode in ok, done.stderr
+class Done(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+def checked(code, done, ok):
+    assert code in ok, done.stderr
     assert "Traceback" not in done.stderr
     return done
 
@@ -43,51 +43,77 @@ def work(tmp_path):
     return tmp_path
 
 
-def test_augment_writes_reports_and_resumes(work):
-    first = run("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png", cwd=work)
+@pytest.fixture
+def run(work, monkeypatch, capsys):
+    """Return a function that runs a command in this process, which knows its libraries already."""
+    monkeypatch.chdir(work)
+
+    def run(*words, ok=(0,)):
+        with warnings.catch_warnings(action="default"), pytest.raises(SystemExit) as ended:
+            main(lambda: cli([str(word) for word in words], prog_name="kaleidoscope"))
+        return checked(ended.value.code, Done(*capsys.readouterr()), ok)
+
+    return run
+
+
+@pytest.fixture
+def process(work):
+    """Return a function that runs a command as a user does."""
+
+    def process(*words, ok=(0,), **environment):
+        command = [sys.executable, "-m", "kaleidoscope", *map(str, words)]
+        env = {**os.environ, **environment}
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, env=env)
+        return checked(done.returncode, Done(done.stdout, done.stderr), ok)
+
+    return process
+
+
+def test_augment_writes_reports_and_resumes(work, process):
+    first = process("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png")
     assert "outputs  8" in first.stdout
     assert len(list((work / "out").glob("*.png"))) == 8
-    again = run("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png", "--json", cwd=work)
+    again = process("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 7, "--format", "png", "--json")
     found = json.loads(again.stdout)
     assert (found["outputs"], found["skipped"], found["failed"]) == (0, 8, 0)
 
 
-def test_augment_writes_shards_and_replay_finds_what_lies_in_them(work):
+def test_augment_writes_shards_and_replay_finds_what_lies_in_them(work, run):
     shards = ("--format", "png", "--layout", "webdataset", "--shard-bytes", "2 MiB")
-    assert "outputs  8" in run("augment", "photos", "out", "-r", "recipe.yaml", *shards, cwd=work).stdout
+    assert "outputs  8" in run("augment", "photos", "out", "-r", "recipe.yaml", *shards).stdout
     assert [path.suffix for path in (work / "out").iterdir() if path.is_file()] == [".tar"]
-    assert "8 are there already" in run("estimate", "photos", "out", "-r", "recipe.yaml", *shards, cwd=work).stdout
+    assert "8 are there already" in run("estimate", "photos", "out", "-r", "recipe.yaml", *shards).stdout
     rows = ks.read_manifest(work / "out").compute()
-    run("replay", "out", rows["output"][3], "again.png", cwd=work)
+    run("replay", "out", rows["output"][3], "again.png")
     assert zlib.crc32((work / "again.png").read_bytes()) == rows["checksum"][3]
-    other = run("augment", "photos", "out", "-r", "recipe.yaml", "--format", "png", cwd=work, ok=(2,))
+    other = run("augment", "photos", "out", "-r", "recipe.yaml", "--format", "png", ok=(2,))
     assert "layout 'webdataset'" in other.stderr
 
 
-def test_augment_and_preview_take_masks_along(work):
+def test_augment_and_preview_take_masks_along(work, run):
     (work / "masks").mkdir()
     for number in range(2):
         cv2.imwrite(str(work / "masks" / f"{number}.png"), np.full((24, 32), number + 1, np.uint8))
-    run("augment", "photos", "out", "-r", "recipe.yaml", "--masks", "masks", "--format", "png", cwd=work)
+    run("augment", "photos", "out", "-r", "recipe.yaml", "--masks", "masks", "--format", "png")
     assert len(list((work / "out").glob("*.mask.png"))) == 8
-    run("preview", "photos", "with.png", "-r", "recipe.yaml", "--masks", "masks", cwd=work)
-    run("preview", "photos", "without.png", "-r", "recipe.yaml", cwd=work)
+    run("preview", "photos", "with.png", "-r", "recipe.yaml", "--masks", "masks")
+    run("preview", "photos", "without.png", "-r", "recipe.yaml")
     assert (work / "with.png").read_bytes() != (work / "without.png").read_bytes()
-    refused = run("augment", "photos", "out2", "-r", "recipe.yaml", "--masks", "recipe.yaml", cwd=work, ok=(2,))
+    refused = run("augment", "photos", "out2", "-r", "recipe.yaml", "--masks", "recipe.yaml", ok=(2,))
     assert refused.stderr.startswith("kaleidoscope: ")
 
 
-def test_augment_with_a_broken_image_exits_with_1_and_report_says_why(work):
+def test_augment_with_a_broken_image_exits_with_1_and_report_says_why(work, run):
     (work / "photos" / "bad.jpg").write_text("no image")
-    run("augment", "photos", "out", "-r", "recipe.yaml", cwd=work, ok=(1,))
-    found = run("report", "out", "--json", cwd=work, ok=(1,))
+    run("augment", "photos", "out", "-r", "recipe.yaml", ok=(1,))
+    found = run("report", "out", "--json", ok=(1,))
     assert json.loads(found.stdout)["failed"] == 1
-    assert "decode" in run("report", "out", cwd=work, ok=(1,)).stdout
+    assert "decode" in run("report", "out", ok=(1,)).stdout
 
 
-def test_augment_on_error_raise_stops_with_one_line(work):
+def test_augment_on_error_raise_stops_with_one_line(work, process):
     (work / "photos" / "bad.jpg").write_text("no image")
-    done = run("augment", "photos", "out", "-r", "recipe.yaml", "--on-error", "raise", cwd=work, ok=(2,))
+    done = process("augment", "photos", "out", "-r", "recipe.yaml", "--on-error", "raise", ok=(2,))
     assert done.stderr.startswith("kaleidoscope: bad.jpg: decode:")
 
 
@@ -120,11 +146,12 @@ def test_augment_on_error_raise_stops_with_one_line(work):
         (("nonsense",), "No such command"),
     ],
 )
-def test_bad_usage_is_one_answer_and_exit_code_2(work, words, message):
+def test_bad_usage_is_one_answer_and_exit_code_2(work, run, process, words, message):
     (work / "empty").mkdir()
     (work / "newer.yaml").write_text("kaleidoscope: 9\nrecipe: [Quantum]\n")
     before = sorted(work.iterdir())
-    assert message in run(*words, cwd=work, ok=(2,)).stderr
+    how = process if "--scheduler" in words else run  # a Client that found nothing stays the process's own
+    assert message in how(*words, ok=(2,)).stderr
     assert sorted(work.iterdir()) == before, "something was left"
 
 
@@ -156,30 +183,32 @@ def makes_floats(image):
         ),
     ],
 )
-def test_a_function_that_fails_costs_its_own_outputs_and_report_names_the_images(work, function, failed, message):
+def test_a_function_that_fails_costs_its_own_outputs_and_report_names_the_images(
+    work, run, process, function, failed, message
+):
     for number in range(5):
         cv2.imwrite(str(work / "photos" / f"{number}.png"), np.full((24, 32, 3), 85 + number, np.uint8))
     (work / "mine.py").write_text(MINE)
     (work / "mine.yaml").write_text(f"kaleidoscope: 1\nrecipe: [Apply: {{fn: 'mine:{function}'}}]\n")
     words = ("augment", "photos", "out", "-r", "mine.yaml", "--allow-functions")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(work), os.environ.get("PYTHONPATH", "")])}
-    done = run(*words, cwd=work, ok=(1,), env=environment)
+    path = os.pathsep.join([str(work), os.environ.get("PYTHONPATH", "")])
+    done = process(*words, ok=(1,), PYTHONPATH=path)
     assert f"outputs  {10 - failed}" in done.stdout
     assert "Which images failed, and why: kaleidoscope report out" in done.stderr
-    assert message in run("report", "out", cwd=work, ok=(1,)).stdout
-    (found,) = json.loads(run("report", "out", "--json", cwd=work, ok=(1,)).stdout)["errors"]
+    assert message in run("report", "out", ok=(1,)).stdout
+    (found,) = json.loads(run("report", "out", "--json", ok=(1,)).stdout)["errors"]
     assert (found["step"], found["variants"], found["inputs"]) == ("apply", failed, failed)
     assert found["keys"] == ["0.png", "1.png", "2.png"][:failed]
 
 
-def test_augment_says_where_only_a_first_page_was_taken(work):
+def test_augment_says_where_only_a_first_page_was_taken(work, run):
     pages = [Image.new("L", (32, 24), value) for value in (10, 200)]
     pages[0].save(work / "photos" / "scan.tiff", save_all=True, append_images=pages[1:])
-    done = run("augment", "photos", "out", "-r", "recipe.yaml", cwd=work)
+    done = run("augment", "photos", "out", "-r", "recipe.yaml")
     assert "1 input of several pages or frames: the first was taken" in done.stdout
 
 
-def test_augment_on_a_cluster(work):
+def test_augment_on_a_cluster(run):
     with ks.cluster.local(workers=1, dashboard=False) as cluster:
         done = run(
             "augment",
@@ -190,56 +219,55 @@ def test_augment_on_a_cluster(work):
             "--scheduler",
             cluster.scheduler_address,
             "--json",
-            cwd=work,
         )
     assert json.loads(done.stdout)["outputs"] == 8
 
 
-def test_explain(work):
-    assert "4 variants of each image" in run("explain", "-r", "recipe.yaml", cwd=work).stdout
-    found = json.loads(run("explain", "-r", "recipe.yaml", "--json", cwd=work).stdout)
+def test_explain(run):
+    assert "4 variants of each image" in run("explain", "-r", "recipe.yaml").stdout
+    found = json.loads(run("explain", "-r", "recipe.yaml", "--json").stdout)
     assert found["variants"] == ["original", "hflip", "hflip-rotate", "rotate"]
 
 
-def test_preview(work):
-    run("preview", "photos", "sheet.png", "-r", "recipe.yaml", "-n", 1, cwd=work)
+def test_preview(work, run):
+    run("preview", "photos", "sheet.png", "-r", "recipe.yaml", "-n", 1)
     assert cv2.imread(str(work / "sheet.png")) is not None
 
 
-def test_ops(work):
-    assert "Rotate" in run("ops", cwd=work).stdout
-    assert "limit" in run("ops", "Rotate", cwd=work).stdout
-    assert json.loads(run("ops", "--json", cwd=work).stdout)["Rotate"]
+def test_ops(run):
+    assert "Rotate" in run("ops").stdout
+    assert "limit" in run("ops", "Rotate").stdout
+    assert json.loads(run("ops", "--json").stdout)["Rotate"]
 
 
-def test_replay_makes_an_output_again(work):
-    run("augment", "photos", "out", "-r", "recipe.yaml", "--format", "png", cwd=work)
-    run("replay", "out", "1__hflip-rotate.png", "again.png", cwd=work)
+def test_replay_makes_an_output_again(work, run):
+    run("augment", "photos", "out", "-r", "recipe.yaml", "--format", "png")
+    run("replay", "out", "1__hflip-rotate.png", "again.png")
     assert (work / "again.png").read_bytes() == (work / "out" / "1__hflip-rotate.png").read_bytes()
     shutil.move(work / "photos", work / "moved")
-    run("replay", "out", "1__rotate.png", "moved.png", "--source", "moved", cwd=work)
+    run("replay", "out", "1__rotate.png", "moved.png", "--source", "moved")
     assert (work / "moved.png").read_bytes() == (work / "out" / "1__rotate.png").read_bytes()
-    assert "has no output" in run("replay", "out", "none.png", "x.png", cwd=work, ok=(2,)).stderr
+    assert "has no output" in run("replay", "out", "none.png", "x.png", ok=(2,)).stderr
 
 
-def test_info(work):
-    assert "opencv-python" in run("info", cwd=work).stdout
-    found = json.loads(run("info", "--json", cwd=work).stdout)
+def test_info(run):
+    assert "opencv-python" in run("info").stdout
+    found = json.loads(run("info", "--json").stdout)
     assert found["versions"]["kaleidoscope"] == ks.__version__
     assert found["dask"] is None
 
 
-def test_info_shows_settings_and_mistakes_in_them(work):
-    environment = {**os.environ, "DASK_KALEIDOSCOPE__PROGRESS": "False", "DASK_KALEIDOSCOPE__MAX_PIXEL": "5"}
-    found = json.loads(run("info", "--json", cwd=work, env=environment).stdout)["settings"]
+def test_info_shows_settings_and_mistakes_in_them(process):
+    variables = {"DASK_KALEIDOSCOPE__PROGRESS": "False", "DASK_KALEIDOSCOPE__MAX_PIXEL": "5"}
+    found = json.loads(process("info", "--json", **variables).stdout)["settings"]
     assert (found["progress"], found["max-pixel"]) == (False, 5)
     assert "Did you mean 'max-pixels'" in found["mistake"]
 
 
-def test_info_of_a_cluster(work):
+def test_info_of_a_cluster(run):
     with ks.cluster.local(workers=1, threads_per_worker=2, dashboard=False) as cluster:
         words = ("info", "--scheduler", cluster.scheduler_address, "--json")
-        found = json.loads(run(*words, cwd=work).stdout)["dask"]
+        found = json.loads(run(*words).stdout)["dask"]
     assert found == {
         "scheduler": cluster.scheduler_address,
         "workers": 1,
@@ -249,9 +277,9 @@ def test_info_of_a_cluster(work):
 
 
 @pytest.mark.parametrize("command", ["", "augment", "demo", "explain", "preview", "ops", "replay", "report", "info"])
-def test_help_is_there(work, command):
+def test_help_is_there(run, command):
     words = [command, "--help"] if command else ["--help"]
-    assert "Usage:" in run(*words, cwd=work).stdout
+    assert "Usage:" in run(*words).stdout
 
 
 def test_completion_of_the_shell(work):
@@ -262,12 +290,12 @@ def test_completion_of_the_shell(work):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_and_repeated_it_goes_on(work, how):
+def test_stopped_and_repeated_it_goes_on(work, run, how):
     for number in range(2, 40):
         shutil.copy(work / "photos" / "0.png", work / "photos" / f"{number}.png")
     ks.dump_recipe([ops.HorizontalFlip(), *[ops.GaussNoise()] * 5], work / "recipe.yaml")
     words = [sys.executable, "-m", "kaleidoscope", "augment", "photos", "out", "-r", "recipe.yaml", "--format", "png"]
-    with subprocess.Popen(words, cwd=work, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
         parts = work / "out" / "_kaleidoscope" / "manifest"
         while child.poll() is None and len(list(parts.glob("*"))) < 2:
             time.sleep(0.01)
@@ -277,7 +305,7 @@ def test_stopped_and_repeated_it_goes_on(work, how):
         assert child.returncode == 130
         assert "the same command goes on" in said
         assert "Traceback" not in said
-    done = run(*words[3:], "--json", cwd=work)
+    done = run(*words[3:], "--json")
     found = json.loads(done.stdout)
     assert found["skipped"] > 0
     assert found["outputs"] + found["skipped"] == 40 * 64

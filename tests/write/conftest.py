@@ -301,10 +301,8 @@ def launched(folder):
     try:
         yield start
     finally:
-        for process in reversed(processes):
-            if process.poll() is None:
-                process.terminate()
-        for process in processes:
+        for process in reversed(processes):  # a worker whose scheduler has gone takes half a minute to end
+            process.terminate()
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:

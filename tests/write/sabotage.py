@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from kaleidoscope import storage
+from kaleidoscope.pieces import size_of, whole
 
 #: JSON in the environment: ``counter`` (a file), ``at`` (which put), ``stage``, ``signal`` and ``to``.
 VARIABLE = "KALEIDOSCOPE_SABOTAGE"
@@ -46,7 +47,7 @@ def install():
             os.write(counter, b".")
             due = os.lseek(counter, 0, os.SEEK_CUR) == plan["at"]
         if due and plan["stage"] == "half":
-            _write_new(path, bytes(data)[: len(data) // 2])
+            _write_new(path, whole(data)[: size_of(data) // 2])
             _strike(plan)
         _write_new(path, data)
         if due and plan["stage"] == "written":

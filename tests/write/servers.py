@@ -64,8 +64,7 @@ class Server:
 
     def __exit__(self, *_):
         if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+            self.kill()  # asked to end, it would wait for connections that clients hold on to
 
 
 def rclone(top, log):

@@ -89,7 +89,11 @@ def test_raise_names_key_and_step_and_leaves_the_target_resumable(scheduler, mix
     with pytest.raises((DecodeError, RecipeError)) as caught:
         augmented(mixed, 2, on_error="raise").write(target).compute(scheduler=scheduler)
     assert caught.value.step == BAD[caught.value.key]
-    assert any("the same write goes on from there" in note for note in caught.value.__notes__)
+    # With several threads the bad one may come up before any block is committed, and then there is nothing to say.
+    committed = any(target.glob("_kaleidoscope/manifest/*"))
+    said = any("the same write goes on from there" in note for note in getattr(caught.value, "__notes__", ()))
+    assert said == committed
+    assert committed or scheduler == "threads"
     report = augmented(mixed, 2).write(target).compute()
     assert report.outputs + report.skipped == 96 * 4
     assert (report.inputs, report.failed) == (100, 4)
