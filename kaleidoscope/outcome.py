@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image as a device has encoded it: the bytes of its file, and the frame of its pixels."""
+
+    data: bytes = field(repr=False)
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One variant of one image, or why there is none.
 
@@ -23,13 +31,15 @@ class Outcome:
     variant : str
         The leaf's name.
     pixels : ndarray of shape (H, W, C), or None
-        Lent: they are overwritten once the next outcome is asked for. None if the variant failed.
+        Lent: they are overwritten once the next outcome is asked for. None if the variant failed, or is encoded.
     lineage : tuple of Step
         What was applied, as far as it came.
     targets : Targets or None
         What is labelled in them; masks may be shared with other outcomes.
     error : KaleidoscopeError or None
         Why it failed, with key and step.
+    encoded : Encoded or None
+        Its file, where that was made on a device; it has no pixels then.
     """
 
     variant: str
@@ -37,6 +47,7 @@ class Outcome:
     lineage: tuple[Step, ...]
     targets: Targets | None = None
     error: KaleidoscopeError | None = None
+    encoded: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)

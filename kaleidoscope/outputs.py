@@ -19,7 +19,7 @@ from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.job import Job, environment
 from kaleidoscope.log import tell_failure
 from kaleidoscope.manifest import OK, Row, others_text, params_text
-from kaleidoscope.outcome import Outcome
+from kaleidoscope.outcome import Encoded, Outcome
 from kaleidoscope.read import Read, pages_of
 from kaleidoscope.recipe import canonical
 from kaleidoscope.record import Frame, ImageRecord
@@ -173,10 +173,9 @@ class ImageOutputs:
             "recipe_id": job.leaf_ids[variant],
         }
         error = outcome.error
-        if outcome.pixels is not None:
-            frame = Frame.of(outcome.pixels)
+        if outcome.pixels is not None or outcome.encoded is not None:
             try:
-                data = self._encode(outcome.pixels, frame)
+                data, frame = self._file(outcome)
                 labels = self._write_down(outcome.targets)
                 name = self.sink.name(output_name(key, variant, job.encoder.extension))
                 mask_names = self.sink.mask_names(name, labels.masks)
@@ -204,6 +203,14 @@ class ImageOutputs:
             raise error
         tell_failure(_log, error, self.told)
         return Row(**about, error=f"{type(error).__name__}: {error.message}", step=error.step)
+
+    def _file(self, outcome: Outcome) -> tuple[bytes, Frame]:
+        """Return an outcome's file, which a device may have made, and the frame of its pixels."""
+        if outcome.pixels is None:
+            made = cast("Encoded", outcome.encoded)
+            return made.data, made.frame
+        frame = Frame.of(outcome.pixels)
+        return self._encode(outcome.pixels, frame), frame
 
     def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:
         scratch = self.backend.take(frame) if self.job.encoder.swaps_channels else None

@@ -214,7 +214,7 @@ class _Runner:
             several = [before for _, before in images]
             variants = {entry.key: wanted for entry, wanted in self._block.entries}
             wanted = [variants[passed[0].record.key] for passed in several]
-            passed_on = gone_on_together(job, place, several, wanted, self._backend.counts)
+            passed_on = gone_on_together(job, place, several, wanted, self._backend.counts, encode=True)
             return LegDone([], dict(self._backend.counts), passed_on)
         each = zip(self._block.entries, images, strict=False)  # of a block that is committed none were passed on
         passed = [self._image(entry, wanted, record, before) for (entry, wanted), (record, before) in each]

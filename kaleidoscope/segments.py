@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
@@ -101,6 +102,8 @@ def gone_on_together(
     images: Sequence[Sequence[Passed]],
     wanted: Sequence[Sequence[str] | None],
     counts: Counter[str],
+    *,
+    encode: bool = False,
 ) -> list[Passed]:
     """Make what a segment on a GPU makes of some images, those of one frame together.
 
@@ -116,6 +119,8 @@ def gone_on_together(
         The variants that are wanted of each; None for all.
     counts : Counter
         Is told what was applied; see `TorchBackend`.
+    encode : bool
+        Encode there what is finished there, as far as the device can.
 
     Returns
     -------
@@ -138,7 +143,8 @@ def gone_on_together(
                 numbers.append(number)
     made: list[list[Outcome | Handover]] = [[] for _ in images]
     backend = TorchBackend(device_here(), batch_bytes=job.batch_bytes)
-    for which, found in walk_batch(job.plan, travellers, seed=job.seed, backend=backend, segment=place):
+    fetch = partial(backend.finished, encoder=job.encoder) if encode else None
+    for which, found in walk_batch(job.plan, travellers, seed=job.seed, backend=backend, segment=place, fetch=fetch):
         made[numbers[which]].append(found)
     counts.update(backend.counts)
     return [Passed(passed[0].record, *_parted(found)) for passed, found in zip(images, made, strict=True)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.backends.moves import Move, Warp, moves_of
 from kaleidoscope.ops.base import Geometric, Params
-from kaleidoscope.outcome import Handover, Outcome
+from kaleidoscope.outcome import Encoded, Handover, Outcome
 from kaleidoscope.plan import Plan, PlannedNode
 from kaleidoscope.read import Picture
 from kaleidoscope.record import Step
@@ -107,7 +107,7 @@ def walk_batch(
     seed: int,
     backend: TorchBackend,
     segment: int | None = None,
-    fetch: Callable[[Sequence[Place]], Sequence[Any]] | None = None,
+    fetch: Callable[[Sequence[Place]], Sequence[NDArray[Any] | Encoded]] | None = None,
 ) -> Iterator[tuple[int, Outcome | Handover]]:
     """Make the variants of some images, those of one frame in batches.
 
@@ -127,7 +127,7 @@ def walk_batch(
         Make only what this segment of the plan makes; see `walk_segment`.
     fetch : callable, optional
         What becomes of a variant of the images of a batch, which lie on the device: the ``pixels`` of their outcomes.
-        By default it is `TorchBackend.download`; ``partial(backend.encode, encoder=...)`` makes files of them.
+        By default it is `TorchBackend.download`; ``partial(backend.finished, encoder=...)`` makes files of them.
 
     Yields
     ------
@@ -167,7 +167,7 @@ class _Run:
     """The walk of one batch after another."""
 
     backend: TorchBackend
-    fetch: Callable[[Sequence[Place]], Sequence[Any]]
+    fetch: Callable[[Sequence[Place]], Sequence[NDArray[Any] | Encoded]]
 
     def begin(self, start: PlannedNode, batch: Sequence[_Waiting], sizes: Sequence[int]) -> Iterator[_Numbered]:
         """Decode the images of a batch, move them to the device, and walk from there."""
@@ -240,7 +240,7 @@ class _Run:
         settled = [settled_at(lane.view) for lane in leaves]
         pixels = self.fetch([now.pixels for now in settled]) if leaves else []
         outcomes: list[_Numbered] = [
-            (lane.number, Outcome(planned.node.name, image, now.lineage, now.targets))
+            (lane.number, _outcome(planned.node.name, image, now))
             for lane, now, image in zip(leaves, settled, pixels, strict=True)
         ]
         return list(lanes), [*failed, *outcomes, *self._passed_on(planned, lanes)]
@@ -353,6 +353,13 @@ class _Run:
             if len(lanes) == 1:
                 return [], list(lanes[0].failures(planned, lanes[0].view.lineage, error))
         return None
+
+
+def _outcome(variant: str, fetched: NDArray[Any] | Encoded, now: Settled) -> Outcome:
+    """Return a variant as it was fetched."""
+    if isinstance(fetched, Encoded):
+        return Outcome(variant, None, now.lineage, now.targets, encoded=fetched)
+    return Outcome(variant, fetched, now.lineage, now.targets)
 
 
 def _from_here(lane: _Lane) -> _Lane:

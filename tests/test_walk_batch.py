@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from kaleidoscope import ops, samples
+from kaleidoscope.backends import torch as torch_backend
 from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.torch import TorchBackend
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.errors import DecodeError, OpError, ResourceError
 from kaleidoscope.ops.base import Op, op
 from kaleidoscope.ops.combine import as_recipe
-from kaleidoscope.outcome import Handover
+from kaleidoscope.outcome import Encoded, Handover
 from kaleidoscope.plan import make_plan
 from kaleidoscope.read import Picture
 from kaleidoscope.record import Frame
@@ -332,28 +333,24 @@ def test_a_device_that_is_not_there_is_an_error_of_ours():
 # ---- files
 
 
-def test_variants_can_be_fetched_as_files():
-    plan, backend, encoder = plan_of([FLIP, ops.CenterCrop(20, 30)]), TorchBackend("cpu"), Encoder("jpg", quality=80)
-    fetch = partial(backend.encode, encoder=encoder)
+def test_variants_are_fetched_as_files_where_the_device_can_make_them(monkeypatch):
+    def in_colour(batch, encoder):
+        rows = batch.permute(0, 2, 3, 1).contiguous().numpy()
+        return [encoder.encode(image) for image in rows] if rows.shape[3] == 3 else None
+
+    monkeypatch.setattr(torch_backend, "encode_there", in_colour)
+    plan, backend, encoder = plan_of([FLIP, ops.ToGray(num_output_channels=1)]), TorchBackend("cpu"), Encoder("jpg")
+    fetch = partial(backend.finished, encoder=encoder)
     files = list(walk_batch(plan, travellers(images()), seed=SEED, backend=backend, fetch=fetch))
     pixels = list(walk_batch(plan, travellers(images()), seed=SEED, backend=TorchBackend("cpu")))
-    for (number, file), (other, plain) in zip(files, pixels, strict=True):
-        assert (number, file.variant) == (other, plain.variant)
-        assert file.pixels.frame == Frame.of(plain.pixels)
-        assert file.pixels.data == encoder.encode(plain.pixels)
-
-
-def test_what_a_format_cannot_hold_is_a_failure_of_the_encoder():
-    backend = TorchBackend("cpu")
-    fetch = partial(backend.encode, encoder=Encoder("jpg"))
-    party = travellers(images(2))
-    found = list(walk_batch(plan_of([ops.ToFloat()]), party, seed=SEED, backend=backend, fetch=fetch))
-    assert [(each.variant, each.error is None) for number, each in found if number == 1] == [
-        ("original", True),
-        ("tofloat", False),
-    ]
-    assert found[-1][1].error.step == "encode"
-    assert "jpg holds uint8" in found[-1][1].error.message
+    for (number, found), (other, plain) in zip(files, pixels, strict=True):
+        assert (number, found.variant, found.lineage) == (other, plain.variant, plain.lineage)
+        if found.variant.endswith("gray"):
+            assert np.array_equal(found.pixels, plain.pixels)
+        else:
+            assert found.pixels is None
+            assert found.encoded == Encoded(encoder.encode(plain.pixels), Frame.of(plain.pixels))
+    assert backend.counts["encoded_there"] == 2 * COUNT
 
 
 # ---- segments

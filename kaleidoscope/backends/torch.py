@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from kaleidoscope.backends.cv2 import Cv2Backend
 from kaleidoscope.backends.moves import Move, Warp
 from kaleidoscope.codecs import Encoder
 from kaleidoscope.codecs.device import encode_there
-from kaleidoscope.errors import KaleidoscopeError, OpError, ResourceError
+from kaleidoscope.errors import OpError, ResourceError
 from kaleidoscope.ops.device import kernel_of, runs_on_device, warps_on_device
+from kaleidoscope.outcome import Encoded
 from kaleidoscope.record import Frame
 from kaleidoscope.settings import DEFAULTS
 
@@ -49,14 +50,6 @@ class Place:
 
     batch: Tensor
     row: int
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """An image as the bytes of its file, and the frame of its pixels."""
-
-    data: bytes = field(repr=False)
     frame: Frame
 
 
@@ -135,29 +128,24 @@ class TorchBackend:
             images |= dict(zip(members, _as_arrays(host.view(batch.dtype)), strict=True))
         return [images[i] for i in range(len(places))]
 
-    def encode(self, places: Sequence[Place], encoder: Encoder) -> list[Encoded]:
-        """Return images as files: those of one frame encoded together where they lie if that can be, or on the CPU.
+    def finished(self, places: Sequence[Place], encoder: Encoder) -> list[NDArray[Any] | Encoded]:
+        """Return images as files, encoded where they lie and those of one frame together, or as their pixels.
+
+        Pixels are for the CPU to encode: what the device has no encoder for. See `encode_there`.
 
         Raises
         ------
-        RecipeError, OpError
-            As `Encoder.encode` raises them.
+        OpError
+            If the device's encoder fails.
         """
-        files: dict[int, Encoded] = {}
+        finished: dict[int, NDArray[Any] | Encoded] = {}
         for members in _grouped(place.frame for place in places):
             some = [places[member] for member in members]
-            frame = some[0].frame
-            try:
-                encoder.check(frame)
-                made = encode_there(_together(some), encoder)
-                if made is None:
-                    made = [encoder.encode(image) for image in self.download(some)]
-                else:
-                    self.counts["encoded_there"] += len(made)
-            except KaleidoscopeError as error:
-                raise type(error)(error.message, step="encode") from error
-            files |= {member: Encoded(data, frame) for member, data in zip(members, made, strict=True)}
-        return [files[i] for i in range(len(places))]
+            files = encode_there(_together(some), encoder)
+            made = self.download(some) if files is None else [Encoded(file, some[0].frame) for file in files]
+            self.counts["encoded_there"] += 0 if files is None else len(files)
+            finished |= dict(zip(members, made, strict=True))
+        return [finished[i] for i in range(len(places))]
 
     # ---- ops
 

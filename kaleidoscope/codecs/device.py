@@ -21,13 +21,12 @@ RGB = 3
 def encode_there(batch: Tensor, encoder: Encoder) -> list[bytes] | None:
     """Return the images of a batch encoded where they lie; None if that is for the CPU to do.
 
-    That is so for what is no RGB to be JPEG, on other devices, and where torchvision with CUDA is not installed. The
-    bytes are not those of the CPU's encoder: the device is part of an output's id.
+    That is so for what is no RGB of 8 bits to be JPEG, on other devices, and where torchvision with CUDA is not
+    installed. The bytes are not those of the CPU's encoder: the device is part of an output's id.
 
     Parameters
     ----------
     batch : Tensor of shape (N, C, H, W)
-        Of a frame that `Encoder.check` has passed.
     encoder : Encoder
 
     Raises
@@ -35,7 +34,7 @@ def encode_there(batch: Tensor, encoder: Encoder) -> list[bytes] | None:
     OpError
         If the device's encoder fails.
     """
-    if encoder.format != "jpg" or batch.shape[1] != RGB or batch.device.type not in SERVED:
+    if encoder.format != "jpg" or batch.shape[1] != RGB or batch.element_size() > 1 or batch.device.type not in SERVED:
         return None
     encode = _torchvision()
     if encode is None:

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from dask import bag
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 import kaleidoscope as ks
-from kaleidoscope import ops
+from kaleidoscope import ops, shards
 from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.layouts import Layout, ShardName
 from kaleidoscope.storage import Store
@@ -594,3 +596,13 @@ def test_bucket_holds_the_same_shards(layout, s3, many, augmented, wholes, files
     fs = fsspec.filesystem("s3", **s3)
     there = {path.rsplit("/", 1)[1]: fs.cat_file(path) for path in fs.ls(url, detail=False) if "-0" in path}
     assert there == wholes[layout][1]
+
+
+@given(st.text(st.characters(exclude_characters="\0"), max_size=120), st.integers(0, 2**36))
+@example("a" * 100, 8**11 - 1)
+@example("a" * 101, 0)
+@example("b/ü", 8**11)
+def test_headers_are_those_of_tarfile(name, size):
+    member = tarfile.TarInfo(name)
+    member.size = size
+    assert shards._header(name, size) == member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
