@@ -76,9 +76,14 @@ def place(tmp_path_factory):
     sys.modules.pop("leaves_marks", None)
 
 
-@pytest.fixture(scope="module")
-def marks(place):
-    return Marks(place / "marks")
+@pytest.fixture
+def marks(place, client):
+    """What the op leaves from now on: each worker's one thread is done with what the test before left to it."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    client.gather([client.submit(int, workers=[address], pure=False) for address in workers])
+    found = Marks(place / "marks")
+    found.taken()
+    return found
 
 
 def dask_command(place, *arguments):
@@ -179,7 +184,6 @@ def test_outputs_are_those_of_this_process(client, folder, tmp_path):
 
 
 def test_an_estimate_calls_it_there_too(client, marks, folder, tmp_path):
-    marks.taken()
     with client.as_current():
         assert views_of(folder, 78).estimate(tmp_path / "out").outputs == IMAGES * VARIANTS
     assert set(marks.taken()) == {"gpu"}
@@ -196,7 +200,6 @@ TAKE_OVER = {
 
 @pytest.mark.parametrize("name", TAKE_OVER)
 def test_where_dask_takes_over_it_runs_there_or_not_at_all(client, marks, folder, name):
-    marks.taken()
     with client.as_current(), suppress(ResourceError):
         TAKE_OVER[name](views_of(folder, 77))
     assert set(marks.taken()) <= {"gpu"}
