@@ -22,9 +22,10 @@ from braceexpand import braceexpand
 from kaleidoscope import settings
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
+from kaleidoscope.file_info import etag_of
 from kaleidoscope.members import Member, name_of
 from kaleidoscope.ranged import FAR_WINDOW, WINDOW, RangedFile, read_range
-from kaleidoscope.storage import etag_of, filesystem, read_url, store_errors
+from kaleidoscope.storage import filesystem, read_url, store_errors
 from kaleidoscope.unpacked import unpacked
 from kaleidoscope.urls import public
 

@@ -66,6 +66,9 @@ class Objects(Protocol):
     Errors are those of files: `FileNotFoundError`, `FileExistsError`, `PermissionError`, `OSError`.
     """
 
+    #: Whether an object in pieces is sent as it is; otherwise it is put together first, which takes its size again.
+    takes_pieces: bool
+
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
 
@@ -160,6 +163,8 @@ class FsspecObjects:
         Objects are put in one request each: who is killed leaves no upload in parts, out of sight and to be paid for.
     """
 
+    takes_pieces = False
+
     def __init__(self, fs: AbstractFileSystem, tries: int | None = None, *, is_s3: bool = False) -> None:
         self.fs = fs
         self.tries = tries
@@ -198,6 +203,8 @@ class ObstoreObjects:
     usual : FsspecObjects
         For paths with empty parts, dots alone, or control characters.
     """
+
+    takes_pieces = True
 
     def __init__(self, options: Mapping[str, Any], usual: FsspecObjects) -> None:
         self._options = dict(options)

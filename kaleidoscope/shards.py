@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.layouts import Layout, ShardName
 from kaleidoscope.manifest import PartName, Row
-from kaleidoscope.pieces import pieces_of, size_of
+from kaleidoscope.pieces import pieces_of, size_of, whole
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, sample_name
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Shards(ABC):
 
     def _end(self) -> None:
         data = self._ended()
+        if not self._writer.store.takes_pieces:
+            data = whole(data)  # here, so that the pieces need not wait until it is written
         mark = reduce(lambda mark, piece: zlib.crc32(piece, mark), pieces_of(data), 0)
         shard = ShardName(self._part.block, self._part.serial, self._number, mark, self._layout.extension)
         self._writer.write(str(shard), data)

@@ -17,9 +17,10 @@ from kaleidoscope.buckets import Bucket, Tell, is_bucket
 from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.entries import Entries, Entry
 from kaleidoscope.errors import RecipeError, StoreError
+from kaleidoscope.file_info import etag_of
 from kaleidoscope.listing import Listing
 from kaleidoscope.members import Member
-from kaleidoscope.storage import etag_of, filesystem, is_local, store_errors
+from kaleidoscope.storage import filesystem, is_local, store_errors
 from kaleidoscope.urls import options_of, public
 
 if TYPE_CHECKING:

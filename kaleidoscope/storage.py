@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
+from kaleidoscope.file_info import written_at
 from kaleidoscope.objects import FsspecObjects, Objects, created, objects_of
 from kaleidoscope.pieces import pieces_of
 from kaleidoscope.urls import options_in, options_of, public
@@ -97,14 +98,6 @@ def store_errors(doing: str) -> Iterator[None]:
     except Exception as error:  # each store's library has exceptions of its own
         advice = _ADVICE.get(getattr(error, "errno", None) or 0, "")
         raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}{advice}")) from error
-
-
-def etag_of(info: Mapping[str, Any]) -> str:
-    """Return what tells this version of an object from the next: its etag, else when it was changed."""
-    for name in ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "created"):
-        if info.get(name) is not None:
-            return str(info[name]).strip('"')
-    return ""
 
 
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:
@@ -214,6 +207,11 @@ class Store:
         with store_errors(f"look for {self.url}/{name}"):
             return bool(self.fs.exists(self.path(name)))
 
+    @property
+    def takes_pieces(self) -> bool:
+        """Whether an object in pieces is written without being put together."""
+        return self.local or self.objects.takes_pieces
+
     def write(self, name: str, data: Content) -> None:
         """Write an object, whole or not at all; it replaces one of the same name.
 
@@ -283,7 +281,7 @@ class Store:
             found = self.fs.find(self.path(folder), detail=True, refresh=True)
         for path, info in found.items():
             if not str(path).endswith("/"):  # an empty object that some tools make for a folder
-                yield Found(str(path).removeprefix(base), int(info["size"] or 0), _written(info))
+                yield Found(str(path).removeprefix(base), int(info["size"] or 0), written_at(info))
 
     def list(self, folder: str) -> list[str]:
         """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
@@ -354,13 +352,6 @@ class Store:
                 os.unlink(path)  # noqa: PTH108
             raise
         return path
-
-
-def _written(info: Mapping[str, Any]) -> float | None:
-    """Return when an object was written, as seconds since 1970: each of fsspec's filesystems has its own word."""
-    when = next((info[name] for name in ("mtime", "LastModified", "updated", "created") if info.get(name)), None)
-    stamp = getattr(when, "timestamp", None)
-    return float(when) if isinstance(when, int | float) else float(stamp()) if callable(stamp) else None
 
 
 def _write_new(path: str, data: Content) -> None:

@@ -27,6 +27,7 @@ RANKS = [
         "opening",
         "retries",
         "pieces",
+        "file_info",
         "objects",
         "storage",
         "members",
