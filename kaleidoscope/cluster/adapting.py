@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import dask.config
 from dask.utils import parse_timedelta
@@ -143,3 +143,49 @@ def check_group(name: str, groups: Mapping[str, Any]) -> None:
     if name not in groups:
         known = ", ".join(groups)
         raise RecipeError(f"there is no group of workers {name!r}.{did_you_mean(name, groups)} Groups: {known}")
+
+
+class AdaptsByGroup:
+    """Gives a cluster of Dask's `adapt` by group; a `Scalable` that is one of distributed's, too."""
+
+    #: Dask's own name for what follows the load, which ends with the cluster.
+    _adaptive: Any
+
+    def adapt(self, *, interval: Any = None, patience: int | None = None, **bounds: tuple[int, int]) -> Any:
+        """Follow the load, by group: ``cluster.adapt(cpu=(1, 20), gpu=(0, 4))``. Groups that are not named stay.
+
+        Parameters
+        ----------
+        interval : str or number, optional
+            Between two looks; by default ``distributed.adaptive.interval``.
+        patience : int, optional
+            Looks in a row at which a group has to be too large before it shrinks; ``distributed.adaptive.wait-count``.
+        **bounds
+            The least and the most workers of a group.
+
+        Returns
+        -------
+        Adapting
+            Its ``stop()`` ends it, as does `scale`.
+
+        Raises
+        ------
+        RecipeError
+            If a group is unknown, or its bounds are none.
+        """
+        return cast("Any", self).sync(self._adapt_groups, bounds, interval=interval, patience=patience)
+
+    async def _before_adapting(self) -> None:
+        """Do what has to be done before the load is followed: nothing."""
+
+    async def _adapt_groups(self, bounds: Mapping[str, tuple[int, int]], **options: Any) -> Adapting:
+        await self._before_adapting()
+        adapting = Adapting(cast("Scalable", self), bounds, **options)
+        self._stop_adapting()
+        self._adaptive = adapting
+        return adapting
+
+    def _stop_adapting(self) -> None:
+        if isinstance(self._adaptive, Adapting):
+            self._adaptive.stop()
+            self._adaptive = None

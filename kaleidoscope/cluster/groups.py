@@ -11,7 +11,7 @@ from distributed import Status
 from distributed.deploy import SpecCluster
 from distributed.protocol.pickle import dumps
 
-from kaleidoscope.cluster.adapting import Adapting, check_group
+from kaleidoscope.cluster.adapting import Adapting, AdaptsByGroup, check_group
 from kaleidoscope.cluster.scaling import Offer, Running, State, read_state
 from kaleidoscope.cluster.spec import WorkerGroup
 from kaleidoscope.cluster.workers import offers_of
@@ -20,7 +20,7 @@ from kaleidoscope.errors import RecipeError
 logger = logging.getLogger(__name__)
 
 
-class GroupCluster(SpecCluster):
+class GroupCluster(AdaptsByGroup, SpecCluster):  # type: ignore[misc]  # `adapt` takes groups
     """A `distributed.SpecCluster` of groups; where a worker goes is its subclasses' business.
 
     Parameters
@@ -59,7 +59,7 @@ class GroupCluster(SpecCluster):
             self._begun = True
             self._fill()
             if self._follow:
-                await self._adapt(self._follow)
+                await self._adapt_groups(self._follow)
 
     def find_place(self, group: WorkerGroup, taken: list[Any]) -> tuple[Any, dict[str, Any]] | None:
         """Return a place for another worker of a group, and the specification to start it by; None if there is none.
@@ -115,41 +115,6 @@ class GroupCluster(SpecCluster):
             if type(count) is not int or count < 0:
                 raise RecipeError(f"scale({name}={count!r}): expected a whole number of at least 0")
         return self.sync(self._scale, counts)
-
-    def adapt(self, *, interval: Any = None, patience: int | None = None, **bounds: tuple[int, int]) -> Any:  # type: ignore[override]
-        """Follow the load, by group: ``cluster.adapt(cpu=(1, 20), gpu=(0, 4))``. Groups that are not named stay.
-
-        Parameters
-        ----------
-        interval : str or number, optional
-            Between two looks; by default ``distributed.adaptive.interval``.
-        patience : int, optional
-            Looks in a row at which a group has to be too large before it shrinks; ``distributed.adaptive.wait-count``.
-        **bounds
-            The least and the most workers of a group.
-
-        Returns
-        -------
-        Adapting
-            Its ``stop()`` ends it, as does `scale`.
-
-        Raises
-        ------
-        RecipeError
-            If a group is unknown, or its bounds are none.
-        """
-        return self.sync(self._adapt, bounds, interval=interval, patience=patience)
-
-    async def _adapt(self, bounds: Mapping[str, tuple[int, int]], **options: Any) -> Adapting:
-        adapting = Adapting(self, bounds, **options)
-        self._stop_adapting()
-        self._adaptive = adapting
-        return adapting
-
-    def _stop_adapting(self) -> None:
-        if isinstance(self._adaptive, Adapting):
-            self._adaptive.stop()
-            self._adaptive = None
 
     async def _scale(self, counts: Mapping[str, int]) -> None:
         self._stop_adapting()

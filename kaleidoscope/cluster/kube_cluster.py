@@ -14,7 +14,7 @@ from dask_kubernetes.operator._objects import DaskCluster, DaskWorkerGroup
 from distributed.protocol.pickle import dumps
 from kr8s.asyncio.objects import Deployment, ServiceAccount
 
-from kaleidoscope.cluster.adapting import Adapting, check_group
+from kaleidoscope.cluster.adapting import Adapting, AdaptsByGroup, check_group
 from kaleidoscope.cluster.kube_objects import delete, groups_of, logs_of, status_of
 from kaleidoscope.cluster.manifests import cluster_manifest, group_name, manifests
 from kaleidoscope.cluster.observed import ClusterStatus, GroupStatus
@@ -32,7 +32,7 @@ _LOOK = 0.25
 _SETTLED_AFTER = 60.0
 
 
-class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
+class KubernetesCluster(AdaptsByGroup, KubeCluster):  # type: ignore[misc]  # untyped
     """A `dask_kubernetes.operator.KubeCluster` of groups; ``kaleidoscope.cluster.kubernetes`` starts it.
 
     A worker that is to go is retired by name, its deployment deleted, and only then the number of its group lowered:
@@ -144,30 +144,6 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
                 raise RecipeError(f"scale({name}={count!r}): expected a whole number of at least 0")
         return self.sync(self._scale_groups, counts)
 
-    def adapt(self, *, interval: Any = None, patience: int | None = None, **bounds: tuple[int, int]) -> Any:
-        """Follow the load, by group: ``cluster.adapt(cpu=(1, 20), gpu=(0, 4))``. Groups that are not named stay.
-
-        Parameters
-        ----------
-        interval : str or number, optional
-            Between two looks; by default ``distributed.adaptive.interval``.
-        patience : int, optional
-            Looks in a row at which a group has to be too large before it shrinks; ``distributed.adaptive.wait-count``.
-        **bounds
-            The least and the most workers of a group.
-
-        Returns
-        -------
-        Adapting
-            Its ``stop()`` ends it, as does `scale`.
-
-        Raises
-        ------
-        RecipeError
-            If a group is unknown, or its bounds are none.
-        """
-        return self.sync(self._adapt_groups, bounds, interval=interval, patience=patience)
-
     async def _get_logs(self) -> dict[str, str]:
         return await logs_of(self.spec)
 
@@ -175,17 +151,8 @@ class KubernetesCluster(KubeCluster):  # type: ignore[misc]  # untyped
         await self._observe()
         return await status_of(self.spec, self._groups, tuple(self._notes.values()))
 
-    async def _adapt_groups(self, bounds: Mapping[str, tuple[int, int]], **options: Any) -> Adapting:
+    async def _before_adapting(self) -> None:
         await self._observe()
-        adapting = Adapting(self, bounds, **options)
-        self._stop_adapting()
-        self._adaptive = adapting
-        return adapting
-
-    def _stop_adapting(self) -> None:
-        if self._adaptive is not None:
-            self._adaptive.stop()
-        self._adaptive = None
 
     async def _scale_groups(self, counts: Mapping[str, int]) -> None:
         self._stop_adapting()

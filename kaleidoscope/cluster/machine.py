@@ -12,7 +12,7 @@ from kaleidoscope.cluster.spec import WorkerGroup
 from kaleidoscope.cluster.workers import visible_devices, worker_options
 
 
-class MachineCluster(GroupCluster, LocalCluster):
+class MachineCluster(GroupCluster, LocalCluster):  # type: ignore[misc]  # as its parent
     """A `distributed.LocalCluster` of groups; ``kaleidoscope.cluster.local`` starts it.
 
     Parameters
