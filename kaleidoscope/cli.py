@@ -154,14 +154,16 @@ def estimate(source: str, target: str, **options: Any) -> None:
 @cli.command(short_help="Show the variants a recipe makes.")
 @_recipe
 @_functions
+@_device
 @_as_json
-def explain(recipe: Path, *, allow_functions: bool, as_json: bool) -> None:
-    """Show the variants a recipe makes, and what each takes."""
+def explain(recipe: Path, *, allow_functions: bool, device: str, as_json: bool) -> None:
+    """Show the variants a recipe makes, what each takes, and where it runs."""
     from kaleidoscope.plan import make_plan
+    from kaleidoscope.preflight import device_for
     from kaleidoscope.recipe_files import load_recipe
     from kaleidoscope.tree import grow
 
-    plan = make_plan(grow(load_recipe(recipe, allow_functions=allow_functions)))
+    plan = make_plan(grow(load_recipe(recipe, allow_functions=allow_functions)), device_for(device))
     if as_json:
         click.echo(json.dumps({"variants": plan.tree.variants, "applications": dict(plan.applications)}))
     else:
@@ -174,8 +176,10 @@ def explain(recipe: Path, *, allow_functions: bool, as_json: bool) -> None:
 @_recipe
 @_functions
 @_seed
+@_device
 @_masks
 @_mask_suffix
+@_scheduler
 @click.option("--images", "-n", type=int, default=4, show_default=True, help="How many, from the first.")
 @click.option("--variants", type=int, default=8, show_default=True, help="Of each, spread over the tree.")
 def preview(source: str, sheet: Path, **options: Any) -> None:
@@ -183,8 +187,10 @@ def preview(source: str, sheet: Path, **options: Any) -> None:
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    views = ks.augment(_images(source, options["masks"], options["mask_suffix"]), recipe, seed=options["seed"])
-    made = views.preview(options["images"], variants=options["variants"])
+    images = _images(source, options["masks"], options["mask_suffix"])
+    with _cluster(options["scheduler"]):
+        views = ks.augment(images, recipe, seed=options["seed"], device=options["device"])
+        made = views.preview(options["images"], variants=options["variants"])
     click.echo(made.save(sheet))
     sys.exit(1 if made.errors else 0)
 

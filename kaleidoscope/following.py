@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dask.base import get_scheduler
 from dask.callbacks import Callback
@@ -13,15 +15,19 @@ from dask.system import CPU_COUNT
 
 from kaleidoscope import at_work
 from kaleidoscope.display import Progress
+from kaleidoscope.errors import ResourceError
 from kaleidoscope.report import Report
+from kaleidoscope.resources import said
 
 if TYPE_CHECKING:
     from dask.highlevelgraph import HighLevelGraph
     from dask.typing import Key
-    from distributed import Client
+    from distributed import Client, Scheduler
 
 #: Seconds that a run which ends early waits for its tasks on a cluster: they end with the output they are making.
 _PATIENCE = 5.0
+#: Between two looks at whether there are workers for what waits.
+_EVERY = 10.0
 
 
 def default_client() -> Client | None:
@@ -69,16 +75,54 @@ def follow(
 
     futures = client.get(graph, [*blocks, report], sync=False)
     try:
-        for future, totals in as_completed(futures[:-1], with_results=True):
-            bar.advance(totals.outputs + totals.lost, failed=totals.failed)
-            future.release()
-        result: Report = futures[-1].result()
-    except BaseException:
-        client.cancel(futures)
+        with _Watch(client):
+            for future, totals in as_completed(futures[:-1], with_results=True):
+                bar.advance(totals.outputs + totals.lost, failed=totals.failed)
+                future.release()
+            result: Report = futures[-1].result()
+    except BaseException as error:
         with suppress(Exception):  # the cluster may be what failed; its tasks see by the lease that they must stop
+            client.cancel(futures)
             client.run(at_work.stop, run_id, _PATIENCE, on_error="ignore")
+        if isinstance(error, Exception) and client.status != "running":
+            raise ResourceError("the client or its cluster was closed, or lost, in the middle of the run") from error
         raise
     return result
+
+
+class _Watch:
+    """Looks, as long as the block lasts, whether tasks wait for a worker that has gone, and says so once.
+
+    Dask waits in silence. Whoever starts such a worker has the run go on.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="kaleidoscope-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _look(self) -> None:
+        while not self._over.wait(_EVERY):
+            try:
+                missed = self._client.run_on_scheduler(_missed)
+            except Exception:  # noqa: BLE001 - whatever ends the connection ends the run, which says so
+                return
+            if missed and not self._over.is_set():
+                warnings.warn(f"tasks wait for a worker with {missed}: there is none now", stacklevel=1)
+                return
+
+
+def _missed(dask_scheduler: Scheduler) -> str:
+    """Return what tasks need that no worker has now; empty if nothing."""
+    waiting = {said(task.resource_restrictions or {}) for task in dask_scheduler.unrunnable}
+    return " or ".join(sorted(waiting))
 
 
 class Advance(Callback):

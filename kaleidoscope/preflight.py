@@ -57,12 +57,33 @@ def needs_of(graph: object) -> Iterator[Need]:
 
 
 def before_sending(needs: Iterable[Need], client: Client | None) -> None:
-    """Look at where tasks are about to go: see `check` and `compare_versions`."""
+    """Look at where tasks are about to go: see `check`, `check_anybody` and `compare_versions`."""
     if client is None:
         check(needs, None)
     elif not client.asynchronous:  # one that is cannot be asked in passing
+        check_anybody(client)
         check(needs, client)
         compare_versions(client)
+
+
+def check_anybody(client: Client) -> None:
+    """Refuse a cluster without workers, present or to come; warn where those to come are not known.
+
+    Raises
+    ------
+    ResourceError
+        If the cluster, of a kind that knows its workers, has been asked for none.
+
+    Warns
+    -----
+    UserWarning
+        If there is no worker yet.
+    """
+    if client.scheduler_info(n_workers=1)["workers"] or could_offer(client.cluster):
+        return
+    if any(hasattr(client.cluster, name) for name in ("could_offer", "worker_spec")):
+        raise ResourceError("the cluster has no worker, and was asked for none: have it start some by cluster.scale")
+    warnings.warn("the cluster has no worker: what is sent waits until one comes", stacklevel=2)
 
 
 def check(needs: Iterable[Need], client: Client | None) -> None:
@@ -148,8 +169,10 @@ def _unmet(resources: Mapping[str, float], who: str, offers: list[dict[str, floa
             "or say in Dask's configuration, by distributed.worker.resources, that it is here"
         )
     there = " or ".join(sorted({said(offer) for offer in offers}))
+    known = sorted({name for offer in offers for name in offer})
+    hint = "".join(did_you_mean(name, known) for name in resources if name not in known)
     return (
-        f"{who} needs a worker with {said(resources)}, and no worker has it: {len(offers)} offer {there}. Start one by "
+        f"{who} needs a worker with {said(resources)}, and no worker has it: they offer {there}.{hint} Start one by "
         f'`dask worker --resources "{said(resources)}"`, or with resources={dict(resources)!r} where the cluster is '
         "made"
     )

@@ -55,7 +55,8 @@ def from_spec(spec: object, *, allow_functions: bool = False) -> Part:
     name, settings = _name_and_settings(spec)
     if name == "Apply" and not allow_functions:
         raise RecipeError(
-            f"this recipe applies the function {settings.get('fn')!r}: pass allow_functions=True if you trust it"
+            f"this recipe applies the function {settings.get('fn')!r}: if you trust it, pass "
+            "allow_functions=True, or --allow-functions on the command line"
         )
     kind = registry.find_op(name)
     rest = dict(settings)

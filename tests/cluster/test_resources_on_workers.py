@@ -225,7 +225,7 @@ def test_the_refusal_says_what_there_is_and_what_to_do(client, folder):
         views_of(folder, 5, {"GPU": 2}).compute()
     message = str(refused.value)
     assert "needs a worker with GPU=2" in message
-    assert "3 offer GPU=1 or nothing" in message
+    assert "they offer GPU=1 or nothing" in message
     assert '--resources "GPU=2"' in message
 
 
