@@ -76,7 +76,7 @@ def follow(
     futures = client.get(graph, [*blocks, report], sync=False)
     try:
         with _Watch(client):
-            for future, totals in as_completed(futures[:-1], with_results=True):
+            for future, totals in as_completed(futures[:-1], loop=client.loop, with_results=True):
                 bar.advance(totals.outputs + totals.lost, failed=totals.failed)
                 future.release()
             result: Report = futures[-1].result()
@@ -115,14 +115,16 @@ class _Watch:
             except Exception:  # noqa: BLE001 - whatever ends the connection ends the run, which says so
                 return
             if missed and not self._over.is_set():
-                warnings.warn(f"tasks wait for a worker with {missed}: there is none now", stacklevel=1)
+                warnings.warn(f"tasks wait for {missed}: there is none now", stacklevel=1)
                 return
 
 
 def _missed(dask_scheduler: Scheduler) -> str:
-    """Return what tasks need that no worker has now; empty if nothing."""
-    waiting = {said(task.resource_restrictions or {}) for task in dask_scheduler.unrunnable}
-    return " or ".join(sorted(waiting))
+    """Return the workers that tasks wait for and that are not there; empty if there are none of these."""
+    if not dask_scheduler.workers:
+        return "a worker"
+    needs = {said(task.resource_restrictions or {}) for task in dask_scheduler.unrunnable}
+    return f"a worker with {' or '.join(sorted(needs))}" if needs else ""
 
 
 class Advance(Callback):

@@ -229,6 +229,25 @@ def test_explain(run):
     assert found["variants"] == ["original", "hflip", "hflip-rotate", "rotate"]
 
 
+def test_explain_and_preview_know_the_device(work, run):
+    assert "CPU → GPU: 1" in run("explain", "-r", "recipe.yaml", "--device", "gpu").stdout
+    refused = run("preview", "photos", "sheet.png", "-r", "recipe.yaml", "--device", "gpu", ok=(2,))
+    assert "needs GPU=1, and this process has nothing" in refused.stderr
+    with ks.cluster.local(workers=1, gpus=1, dashboard=False) as cluster:
+        run(
+            "preview",
+            "photos",
+            "sheet.png",
+            "-r",
+            "recipe.yaml",
+            "--device",
+            "gpu",
+            "--scheduler",
+            cluster.scheduler_address,
+        )
+    assert cv2.imread(str(work / "sheet.png")) is not None
+
+
 def test_preview(work, run):
     run("preview", "photos", "sheet.png", "-r", "recipe.yaml", "-n", 1)
     assert cv2.imread(str(work / "sheet.png")) is not None

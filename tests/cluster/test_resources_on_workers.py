@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from operator import add
 from pathlib import Path
@@ -15,11 +16,12 @@ import dask
 import dask.bag as db
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster, SchedulerPlugin
+from distributed import Client, LocalCluster, SchedulerPlugin, Worker
 
 import kaleidoscope as ks
-from kaleidoscope import ops
+from kaleidoscope import following, ops
 from kaleidoscope.errors import ResourceError
+from kaleidoscope.preflight import check_anybody
 
 LOOPBACK = "127.0.0.1"
 IMAGES = 6
@@ -46,6 +48,17 @@ def mark(pixels):
         file.write(str(get_worker().name))
     return pixels
 """
+#: One that says that it has begun, and waits to be told to go on.
+WAIT = """
+import threading
+
+begun, go_on = threading.Event(), threading.Event()
+
+def wait(pixels):
+    begun.set()
+    assert go_on.wait(60)
+    return pixels
+"""
 
 
 class Marks:
@@ -68,12 +81,21 @@ def place(tmp_path_factory):
     """A folder with the module that marks, importable here and by the workers."""
     top = tmp_path_factory.mktemp("place")
     (top / "leaves_marks.py").write_text(MARK)
+    (top / "waits_for_word.py").write_text(WAIT)
     (top / "marks").mkdir()
     sys.path.insert(0, str(top))
     importlib.invalidate_caches()
     yield top
     sys.path.remove(str(top))
     sys.modules.pop("leaves_marks", None)
+    sys.modules.pop("waits_for_word", None)
+
+
+@pytest.fixture
+def word(place):
+    """The module that waits for word."""
+    sys.modules.pop("waits_for_word", None)
+    return importlib.import_module("waits_for_word")
 
 
 @pytest.fixture
@@ -253,6 +275,71 @@ def test_on_a_cluster_that_adapts_the_run_starts_once_the_worker_comes(folder):
         cluster.adapt(minimum=0, maximum=1, interval="50ms")
         assert len(views.compute()) == IMAGES
         assert len(cluster.scheduler.workers) <= 1
+
+
+def test_a_cluster_that_was_asked_for_no_worker_is_refused(folder, tmp_path):
+    with LocalCluster(**EMPTY) as cluster, Client(cluster):
+        views = ks.augment(folder, ops.HorizontalFlip())
+        with pytest.raises(ResourceError, match="the cluster has no worker, and was asked for none"):
+            views.compute()
+        with pytest.raises(ResourceError, match="the cluster has no worker, and was asked for none"):
+            views.write(tmp_path / "out").compute()
+        with Client(cluster.scheduler_address) as other, pytest.warns(UserWarning, match="waits until one comes"):
+            check_anybody(other)
+
+
+def test_a_label_in_other_letters_is_told(client, folder):
+    with client.as_current(), pytest.raises(ResourceError, match=r"they offer GPU=1 or nothing\. Did you mean 'GPU'"):
+        views_of(folder, 5, {"gpu": 1}).compute()
+
+
+@pytest.mark.parametrize(("others", "message"), [(0, "wait for a worker: "), (1, "wait for a worker with GPU=1: ")])
+def test_a_worker_that_is_missed_is_told_and_the_run_goes_on_with_another(
+    word, folder, tmp_path, monkeypatch, others, message
+):
+    monkeypatch.setattr(following, "_EVERY", 0.05)
+    recipe = ops.Sequential(ops.Apply(word.wait, resources={"GPU": 1}), ops.HorizontalFlip())
+    write = ks.augment(folder, recipe).write(tmp_path / "out")
+
+    def start(number, **resources):
+        options = {"nthreads": 1, "resources": resources}
+        cluster.worker_spec[number] = {"cls": Worker, "options": options}
+        cluster.sync(cluster._correct_state)
+
+    with LocalCluster(**EMPTY) as cluster, Client(cluster) as client:
+        start("gpu", GPU=1)
+        for number in range(others):
+            start(number)
+        client.wait_for_workers(1 + others)
+        warning = pytest.warns(UserWarning, match=message)
+        with ThreadPoolExecutor(1) as thread, warning as told:
+            report = thread.submit(write.compute)
+            assert word.begun.wait(60)
+            lost = cluster.workers["gpu"].address
+            cluster.sync(cluster.scheduler.remove_worker, lost, stimulus_id="lost")
+            while not len(told):
+                assert not report.done()
+                time.sleep(0.02)
+            word.go_on.set()
+            start("another", GPU=1)
+            assert report.result(timeout=60).outputs == IMAGES
+
+
+@pytest.mark.parametrize("what", ["cluster", "client"])
+def test_what_was_closed_in_the_middle_is_told(word, folder, tmp_path, what):
+    write = ks.augment(folder, ops.Sequential(ops.Apply(word.wait), ops.HorizontalFlip())).write(tmp_path / "out")
+    with (
+        LocalCluster(**{**EMPTY, "n_workers": 1}) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        report = thread.submit(write.compute, scheduler=client)
+        while not word.begun.wait(0.02):
+            assert not report.done(), report.result()
+        word.go_on.set()
+        (cluster if what == "cluster" else client).close()
+        with pytest.raises(ResourceError, match="closed, or lost, in the middle of the run"):
+            report.result(timeout=60)
 
 
 # ------------------------------------------------------------------------------------ order
