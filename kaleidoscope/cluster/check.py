@@ -13,6 +13,8 @@ from kaleidoscope.plain_yaml import Place
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
+#: The group of workers that Dask's operator adds to each DaskCluster.
+OF_THE_OPERATOR = "default"
 #: A place in the file, and what is wrong there.
 Problem = tuple[Place, str]
 
@@ -102,6 +104,9 @@ def _between_fields(content: Mapping[str, Any]) -> Iterator[Problem]:
             yield ("workers", name, "min"), f"expected at most max, which is {group['max']}; got {group['min']}"
         if "stagger" in group and "lifetime" not in group:
             yield ("workers", name, "stagger"), "expected a lifetime, too: it says by how much that varies"
+    if content["kind"] == "kubernetes" and OF_THE_OPERATOR in groups:
+        what = "another name, such as 'cpu': Dask's operator makes a group of this name itself"
+        yield ("workers", OF_THE_OPERATOR), f"expected {what}; got {OF_THE_OPERATOR!r}"
     hosts = content.get("ssh", {}).get("hosts", [])
     seen: set[str] = set()
     for index, given in enumerate(hosts):

@@ -211,6 +211,7 @@ def test_rendering_is_the_same_each_time():
 BROKEN = {
     "local": ({"kind": "local", "workers": {"cpu": None}}, "kind is 'local'"),
     "misspelt": ({**FILES["least"], "wrokers": {}}, "wrokers: unknown. Did you mean 'workers'?"),
+    "the-operators-group": (a_file({"default": None}), "workers.default: expected another name"),
     "half-a-gpu": (a_file({"gpu": {"resources": {"GPU": 0.5}}}), "whole GPUs"),
 }
 
@@ -219,7 +220,7 @@ BROKEN = {
     ("command", "broken"),
     [
         *((command, broken) for command in ("render", "up", "down") for broken in BROKEN),
-        *((command, broken) for command in ("status", "logs") for broken in ("local", "misspelt")),
+        *((command, broken) for command in ("status", "logs") for broken in BROKEN if broken != "half-a-gpu"),
     ],
 )
 def test_a_file_that_makes_no_sense_ends_every_command(command, broken, tmp_path, capsys):

@@ -108,6 +108,10 @@ BROKEN = {
         r":6: ssh\.hosts\[0\]\.workers\.gpus: no such group\. Did you mean 'gpu'\? Known: cpu, gpu",
     ),
     "a host twice": ("kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [a, a]}", r"ssh\.hosts\[1\]: 'a' is there twice"),
+    "the operator's own group": (
+        "kind: kubernetes\nworkers:\n  cpu: {}\n  default: {max: 2}\nkubernetes: {image: a}",
+        r":4: workers\.default: expected another name, such as 'cpu': Dask's operator makes a group of this name",
+    ),
     "a port beyond all": (
         "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [{host: a, port: 65536}]}",
         r"ssh\.hosts\[0\]\.port: expected a port, from 1 to 65535; got 65536",
