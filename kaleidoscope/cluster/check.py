@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.cluster.confidential import INSTEAD, secret_values
+from kaleidoscope.cluster.destinations import parts_of, settings_of, written
 from kaleidoscope.cluster.schema import cluster_schema
 from kaleidoscope.errors import RecipeError, did_you_mean
 from kaleidoscope.plain_yaml import Place
@@ -107,16 +108,28 @@ def _between_fields(content: Mapping[str, Any]) -> Iterator[Problem]:
     if content["kind"] == "kubernetes" and OF_THE_OPERATOR in groups:
         what = "another name, such as 'cpu': Dask's operator makes a group of this name itself"
         yield ("workers", OF_THE_OPERATOR), f"expected {what}; got {OF_THE_OPERATOR!r}"
-    hosts = content.get("ssh", {}).get("hosts", [])
+    yield from _between_hosts(content.get("ssh", {}), groups)
+
+
+def _between_hosts(ssh: Mapping[str, Any], groups: Mapping[str, Any]) -> Iterator[Problem]:
+    try:
+        parts_of(ssh.get("scheduler", "desk1"))
+    except ValueError as error:
+        yield ("ssh", "scheduler"), str(error)
+    hosts = ssh.get("hosts", [])
     seen: set[str] = set()
     for index, given in enumerate(hosts):
-        host = {"host": given} if isinstance(given, str) else given
         place: Place = ("ssh", "hosts", index)
+        try:
+            host = settings_of(given)
+        except ValueError as error:
+            yield place, str(error)
+            continue
         for name in host.get("workers", {}):
             if name not in groups:
                 known = ", ".join(groups)
                 yield (*place, "workers", name), f"no such group.{did_you_mean(name, groups)} Known: {known}"
-        label = f"{host['host']}:{host.get('port', '')}"
+        label = written(host["host"], port=host.get("port"))
         if label in seen:
-            yield place, f"{host['host']!r} is there twice: say with workers: {{cpu: 2}} how many it holds"
+            yield place, f"{label!r} is there twice: say with workers: {{cpu: 2}} how many it holds"
         seen.add(label)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kaleidoscope.cluster.confidential import names_a_secret
 from kaleidoscope.cluster.schema import cluster_schema
-from kaleidoscope.cluster.spec import ClusterSpec, Host, SecretVariables, WorkerGroup, load_spec, spec_from
+from kaleidoscope.cluster.spec import ClusterSpec, Host, SecretVariables, WorkerGroup, as_host, load_spec, spec_from
 from kaleidoscope.errors import RecipeError
 
 
@@ -112,6 +112,38 @@ BROKEN = {
         "kind: kubernetes\nworkers:\n  cpu: {}\n  default: {max: 2}\nkubernetes: {image: a}",
         r":4: workers\.default: expected another name, such as 'cpu': Dask's operator makes a group of this name",
     ),
+    "a text for the hosts": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: desk1}",
+        r":3: ssh\.hosts: expected a list of at least one host, such as \[desk1, .*; got 'desk1'",
+    ),
+    "a host with a password": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['anna:swordfish@desk1']}",
+        r":3: ssh\.hosts\[0\]: .*SSH keys",
+    ),
+    "a host with an odd port": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['desk1:ssh']}",
+        r":3: ssh\.hosts\[0\]: expected a host such as desk1, .*; got 'desk1:ssh'",
+    ),
+    "a host with a port beyond all": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['desk1:65536']}",
+        r":3: ssh\.hosts\[0\]: expected a port, from 1 to 65535, after the host; got 'desk1:65536'",
+    ),
+    "an IPv6 address that is none": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['2001:db8::1:65536']}",
+        r":3: ssh\.hosts\[0\]: expected a host such as .*\[::1\]:2222; got '2001:db8::1:65536'",
+    ),
+    "a host that says two ports": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [{host: 'a:22', port: 23}]}",
+        r":3: ssh\.hosts\[0\]: expected port once; the host says 22, port says 23: leave one out",
+    ),
+    "a host twice, once with its port beside it": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['a:22', {host: a, port: 22}]}",
+        r"ssh\.hosts\[1\]: 'a:22' is there twice",
+    ),
+    "a scheduler with an odd port": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [a], scheduler: 'a:ssh'}",
+        r":3: ssh\.scheduler: expected a host such as",
+    ),
     "a port beyond all": (
         "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [{host: a, port: 65536}]}",
         r"ssh\.hosts\[0\]\.port: expected a port, from 1 to 65535; got 65536",
@@ -135,6 +167,45 @@ def test_a_broken_file_is_answered_with_line_place_and_what_to_do(load, name):
     text, message = BROKEN[name]
     with pytest.raises(RecipeError, match=r"cluster\.yaml.*" + message):
         load(text)
+
+
+def test_a_password_of_a_host_is_not_repeated():
+    for hosts in (["anna:swordfish@desk1"], ["anna:sword/fish@desk1"], [{"host": "anna:sword@fish@desk1"}]):
+        with pytest.raises(RecipeError, match="SSH keys") as refused:
+            spec_from({"kind": "ssh", "workers": {"cpu": None}, "ssh": {"hosts": hosts}}, "here")
+        assert "fish" not in str(refused.value)
+    with pytest.raises(RecipeError, match="only SSH keys are used") as refused:
+        as_host("anna:swordfish@desk1")
+    assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("desk1", Host("desk1")),
+        ("anna@desk1", Host("desk1", user="anna")),
+        ("desk1:2222", Host("desk1", port=2222)),
+        ("anna@desk1:2222", Host("desk1", user="anna", port=2222)),
+        ("anna@corp.example@desk1", Host("desk1", user="anna@corp.example")),
+        ("127.0.0.1:22", Host("127.0.0.1", port=22)),
+        ("::1", Host("::1")),
+        ("[::1]", Host("::1")),
+        ("[::1]:22", Host("::1", port=22)),
+        ("anna@[fe80::1%eth0]:22", Host("fe80::1%eth0", user="anna", port=22)),
+        ("::1:22", Host("::1:22")),
+    ],
+)
+def test_a_host_is_understood_as_ssh_users_write_it(text, host):
+    content = {"kind": "ssh", "workers": {"cpu": None}, "ssh": {"hosts": [text]}}
+    assert spec_from(content, "here").ssh.hosts == (host,)
+    content["ssh"]["hosts"] = [{"host": text}]
+    assert spec_from(content, "here").ssh.hosts == (host,)
+
+
+@given(st.text() | st.text("a1:@[]%./-"))
+def test_any_text_is_a_host_or_refused(text):
+    with contextlib.suppress(RecipeError):
+        assert as_host(text).host
 
 
 def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(load):
