@@ -208,6 +208,7 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch):
         ([], {}, r"ks\.cluster\.ssh.*: ssh\.hosts: expected a list of at least one host"),
         ("desk1", {}, r"ssh\.hosts: expected a list of at least one host, such as \[desk1, .*; got 'desk1'"),
         ({"host": "desk1"}, {}, r"ssh\.hosts: expected a list of at least one host.*; got a mapping"),
+        ("anna:swordfish@desk1", {}, r"ssh\.hosts: .*SSH keys"),
         (["anna:swordfish@desk1"], {}, r"ssh\.hosts\[0\]: .*SSH keys"),
         (["a"], {"scheduler": "anna:swordfish@a"}, r"ssh\.scheduler: .*SSH keys"),
         ([{"hst": "a"}], {}, r"ssh\.hosts\[0\]\.hst: unknown\. Did you mean 'host'"),
