@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncssh
 
+from kaleidoscope.cluster.destinations import written
 from kaleidoscope.cluster.places import label_of
 from kaleidoscope.cluster.spec import Host, Ssh
 from kaleidoscope.errors import ResourceError
@@ -62,6 +63,16 @@ def python_of(host: Host, ssh: Ssh) -> str:
     return host.python or ssh.python or sys.executable
 
 
+def by_hand(program: str, host: Host, ssh: Ssh) -> str:
+    """Return what to type to reach a host as this does.
+
+    >>> by_hand("ssh", Host("127.0.0.1", user="nobody", port=2222), Ssh())
+    'ssh -p 2222 nobody@127.0.0.1'
+    """
+    port = ["-p", str(host.port)] if host.port else []
+    return shlex.join([program, *port, written(host.host, host.user or ssh.user)])
+
+
 async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:
     """Open a connection.
 
@@ -74,14 +85,15 @@ async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:
     try:
         return await asyncssh.connect(**connect_options(host, ssh))
     except asyncssh.HostKeyNotVerifiable as error:
+        tried = by_hand("ssh", host, ssh)
         raise ResourceError(
-            f"{label}: its host key is not among the known ones ({error.reason}): run `ssh {host.host}` once and "
+            f"{label}: its host key is not among the known ones ({error.reason}): run `{tried}` once and "
             "compare the fingerprint, or name the file that has it (known_hosts)"
         ) from None
     except asyncssh.PermissionDenied:
         raise ResourceError(
-            f"{label}: it takes none of your SSH keys: run `ssh-copy-id {host.host}`, load the key into ssh-agent, or "
-            "name user and key"
+            f"{label}: it takes none of your SSH keys: run `{by_hand('ssh-copy-id', host, ssh)}`, load the key into "
+            "ssh-agent, or name user and key"
         ) from None
     except (asyncssh.KeyImportError, FileNotFoundError, PermissionError) as error:
         raise ResourceError(
@@ -89,7 +101,8 @@ async def connect(host: Host, ssh: Ssh) -> asyncssh.SSHClientConnection:
         ) from None
     except (OSError, asyncssh.Error, TimeoutError) as error:
         said = str(error) or f"no answer in {CONNECT} s"
-        raise ResourceError(f"{label}: cannot be reached by SSH: {said}. Try `ssh {host.host}`") from None
+        tried = by_hand("ssh", host, ssh)
+        raise ResourceError(f"{label}: cannot be reached by SSH: {said}. Try `{tried}`") from None
 
 
 def command_line(env: Mapping[str, str], command: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from kaleidoscope.cluster.confidential import INSTEAD, secret_values
+from kaleidoscope.cluster.confidential import instead, secret_values, shortened
 from kaleidoscope.cluster.pods import kubernetes_of, scheduler_pod, worker_pod
 from kaleidoscope.cluster.spec import ClusterSpec, WorkerGroup
 from kaleidoscope.errors import RecipeError
@@ -53,7 +53,8 @@ def manifests(spec: ClusterSpec) -> list[dict[str, Any]]:
         *(group_manifest(spec, group) for group in spec.workers.values()),
     ]
     if place := next(secret_values(found), None):  # a specification need not come from a file that was checked
-        raise RecipeError(f"{'.'.join(map(str, place))} of the cluster {spec.name!r} {INSTEAD}")
+        dotted = ".".join(shortened(str(part)) for part in place)
+        raise RecipeError(f"{dotted} of the cluster {spec.name!r} {instead('kubernetes', place)}")
     return found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kaleidoscope.cluster.spec import Host, Ssh, WorkerGroup
+from kaleidoscope.cluster.destinations import written
+from kaleidoscope.cluster.spec import Host, Ssh, WorkerGroup, as_host
 from kaleidoscope.gpus import GPU
 
 
@@ -23,11 +24,16 @@ def scheduler_host(ssh: Ssh) -> Host:
 
     >>> scheduler_host(Ssh((Host("desk1"), Host("desk2", port=2222)), scheduler="desk2")).port
     2222
+    >>> scheduler_host(Ssh((Host("desk1"),), scheduler="anna@desk3:2222")).user
+    'anna'
     """
-    named = ssh.scheduler
-    if named is None:
+    if ssh.scheduler is None:
         return ssh.hosts[0]
-    return next((host for host in ssh.hosts if named in (host.host, label_of(host))), Host(named, workers={}))
+    named = as_host(ssh.scheduler)
+    for host in ssh.hosts:
+        if host.host == named.host and named.port in (None, host.port) and named.user in (None, host.user or ssh.user):
+            return host
+    return replace(named, workers={})
 
 
 def label_of(host: Host) -> str:
@@ -36,7 +42,7 @@ def label_of(host: Host) -> str:
     >>> label_of(Host("desk1")), label_of(Host("desk2", port=2222))
     ('desk1', 'desk2:2222')
     """
-    return f"{host.host}:{host.port}" if host.port else host.host
+    return written(host.host, port=host.port)
 
 
 def next_place(hosts: Mapping[str, Host], group: str, taken: Iterable[Place]) -> Place | None:

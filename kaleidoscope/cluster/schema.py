@@ -93,10 +93,11 @@ _GROUP = _fields(
         **_PODS,
     },
 )
+_A_HOST = "a host's name or address, such as desk1, anna@desk1 or anna@desk1:2222"
 _HOST = _fields(
     "a host's name, or its settings such as {host: desk2, workers: {gpu: 1}}",
     {
-        "host": _text("a host's name or address"),
+        "host": _text(_A_HOST),
         "workers": _mapping("names of groups, and how many workers of each it can hold", _COUNT),
         "address": _text("an address of the host on which its Dask processes listen"),
         "user": _text("a user's name"),
@@ -113,9 +114,11 @@ _SSH = _fields(
     "the machines: {hosts: [desk1, desk2]}",
     {
         "hosts": _list(
-            "a list of at least one host", {"oneOf": [_text("a host's name or address"), _HOST]}, minItems=1
+            "a list of at least one host, such as [desk1, anna@desk2:2222]",
+            {"oneOf": [_text(_A_HOST), _HOST]},
+            minItems=1,
         ),
-        "scheduler": _text("the name or address of the host for the scheduler"),
+        "scheduler": _text("the host for the scheduler, such as desk1 or anna@desk1:2222"),
         "scheduler_port": _PORT,
         "known_hosts": _text("the name of a file of host keys"),
         "user": _text("a user's name"),

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 from dask.utils import parse_bytes, parse_timedelta
 
 from kaleidoscope.cluster.check import check
+from kaleidoscope.cluster.destinations import settings_of
+from kaleidoscope.errors import RecipeError
 from kaleidoscope.plain_yaml import Place, read_plain
 
 Kind = Literal["local", "ssh", "kubernetes"]
@@ -338,12 +340,24 @@ def _ssh(content: Mapping[str, Any]) -> Ssh:
 
 
 def as_host(given: str | Mapping[str, Any]) -> Host:
-    """Return a host from its name, or from what a file says of it.
+    """Return a host from its name, with or without user and port, or from what a file says of it.
 
+    Raises
+    ------
+    RecipeError
+        If its text is not that of a host.
+
+    Examples
+    --------
     >>> as_host({"host": "desk2", "memory": "2GiB"}).memory
     2147483648
+    >>> as_host("anna@desk1:2222") == Host("desk1", user="anna", port=2222)
+    True
     """
-    return Host(given) if isinstance(given, str) else _make(Host, given)
+    try:
+        return _make(Host, settings_of(given))
+    except ValueError as error:
+        raise RecipeError(f"a host: {error}") from None
 
 
 def _kubernetes(content: Mapping[str, Any]) -> Kubernetes:

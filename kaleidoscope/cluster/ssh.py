@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -37,9 +37,9 @@ def ssh(
     Parameters
     ----------
     hosts : list of str or mapping
-        Names or addresses, or what is to be said of one: ``{"host": "desk2", "workers": {"cpu": 4, "gpu": 1}, "user":
-        "anna", "port": 2222, "key": "~/.ssh/lab", "python": "/opt/venv/bin/python", "folder": "/scratch", "threads": 2,
-        "memory": "4GiB", "address": "10.0.0.2"}``.
+        Names or addresses, as ``"desk1"`` or ``"anna@desk1:2222"``, or what is to be said of one: ``{"host": "desk2",
+        "workers": {"cpu": 4, "gpu": 1}, "user": "anna", "port": 2222, "key": "~/.ssh/lab", "python":
+        "/opt/venv/bin/python", "folder": "/scratch", "threads": 2, "memory": "4GiB", "address": "10.0.0.2"}``.
     workers : mapping, optional
         Groups of workers as in a cluster's file. They then start with `min`, and follow the load up to `max`. By
         default all the places there are for ``cpu``, and for ``gpu`` where a host has or names any.
@@ -79,9 +79,16 @@ def ssh(
         "dashboard": dashboard,
         "env": dict(env or {}),
         "workers": {group: dict(given) for group, given in groups.items()},
-        "ssh": {"hosts": [one if isinstance(one, str) else dict(one) for one in hosts], **options},
+        "ssh": {"hosts": _plain(hosts), **options},
     }
     return ssh_from(spec_from(content, "ks.cluster.ssh(...)"), fill=workers is None)
+
+
+def _plain(hosts: Any) -> Any:
+    """Return a list of hosts as a file would have it; what is no list is left for the check to refuse."""
+    if isinstance(hosts, str | bytes | Mapping) or not isinstance(hosts, Iterable):
+        return hosts  # a text is iterable, too: "desk1" is not the hosts d, e, s, k and 1
+    return [dict(one) if isinstance(one, Mapping) else one for one in hosts]
 
 
 def ssh_from(spec: ClusterSpec, *, fill: bool = False) -> HostCluster:

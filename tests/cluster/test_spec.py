@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kaleidoscope.cluster.confidential import names_a_secret
 from kaleidoscope.cluster.schema import cluster_schema
-from kaleidoscope.cluster.spec import ClusterSpec, Host, SecretVariables, WorkerGroup, load_spec, spec_from
+from kaleidoscope.cluster.spec import ClusterSpec, Host, SecretVariables, WorkerGroup, as_host, load_spec, spec_from
 from kaleidoscope.errors import RecipeError
 
 
@@ -108,6 +108,42 @@ BROKEN = {
         r":6: ssh\.hosts\[0\]\.workers\.gpus: no such group\. Did you mean 'gpu'\? Known: cpu, gpu",
     ),
     "a host twice": ("kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [a, a]}", r"ssh\.hosts\[1\]: 'a' is there twice"),
+    "the operator's own group": (
+        "kind: kubernetes\nworkers:\n  cpu: {}\n  default: {max: 2}\nkubernetes: {image: a}",
+        r":4: workers\.default: expected another name, such as 'cpu': Dask's operator makes a group of this name",
+    ),
+    "a text for the hosts": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: desk1}",
+        r":3: ssh\.hosts: expected a list of at least one host, such as \[desk1, .*; got 'desk1'",
+    ),
+    "a host with a password": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['anna:swordfish@desk1']}",
+        r":3: ssh\.hosts\[0\]: .*SSH keys",
+    ),
+    "a host with an odd port": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['desk1:ssh']}",
+        r":3: ssh\.hosts\[0\]: expected a host such as desk1, .*; got 'desk1:ssh'",
+    ),
+    "a host with a port beyond all": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['desk1:65536']}",
+        r":3: ssh\.hosts\[0\]: expected a port, from 1 to 65535, after the host; got 'desk1:65536'",
+    ),
+    "an IPv6 address that is none": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['2001:db8::1:65536']}",
+        r":3: ssh\.hosts\[0\]: expected a host such as .*\[::1\]:2222; got '2001:db8::1:65536'",
+    ),
+    "a host that says two ports": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [{host: 'a:22', port: 23}]}",
+        r":3: ssh\.hosts\[0\]: expected port once; the host says 22, port says 23: leave one out",
+    ),
+    "a host twice, once with its port beside it": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: ['a:22', {host: a, port: 22}]}",
+        r"ssh\.hosts\[1\]: 'a:22' is there twice",
+    ),
+    "a scheduler with an odd port": (
+        "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [a], scheduler: 'a:ssh'}",
+        r":3: ssh\.scheduler: expected a host such as",
+    ),
     "a port beyond all": (
         "kind: ssh\nworkers: {cpu: {}}\nssh: {hosts: [{host: a, port: 65536}]}",
         r"ssh\.hosts\[0\]\.port: expected a port, from 1 to 65535; got 65536",
@@ -131,6 +167,45 @@ def test_a_broken_file_is_answered_with_line_place_and_what_to_do(load, name):
     text, message = BROKEN[name]
     with pytest.raises(RecipeError, match=r"cluster\.yaml.*" + message):
         load(text)
+
+
+def test_a_password_of_a_host_is_not_repeated():
+    for hosts in ("anna:swordfish@desk1", ["anna:sword/fish@desk1"], [{"host": "anna:sword@fish@desk1"}]):
+        with pytest.raises(RecipeError, match="SSH keys") as refused:
+            spec_from({"kind": "ssh", "workers": {"cpu": None}, "ssh": {"hosts": hosts}}, "here")
+        assert "fish" not in str(refused.value)
+    with pytest.raises(RecipeError, match="only SSH keys are used") as refused:
+        as_host("anna:swordfish@desk1")
+    assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("desk1", Host("desk1")),
+        ("anna@desk1", Host("desk1", user="anna")),
+        ("desk1:2222", Host("desk1", port=2222)),
+        ("anna@desk1:2222", Host("desk1", user="anna", port=2222)),
+        ("anna@corp.example@desk1", Host("desk1", user="anna@corp.example")),
+        ("127.0.0.1:22", Host("127.0.0.1", port=22)),
+        ("::1", Host("::1")),
+        ("[::1]", Host("::1")),
+        ("[::1]:22", Host("::1", port=22)),
+        ("anna@[fe80::1%eth0]:22", Host("fe80::1%eth0", user="anna", port=22)),
+        ("::1:22", Host("::1:22")),
+    ],
+)
+def test_a_host_is_understood_as_ssh_users_write_it(text, host):
+    content = {"kind": "ssh", "workers": {"cpu": None}, "ssh": {"hosts": [text]}}
+    assert spec_from(content, "here").ssh.hosts == (host,)
+    content["ssh"]["hosts"] = [{"host": text}]
+    assert spec_from(content, "here").ssh.hosts == (host,)
+
+
+@given(st.text() | st.text("a1:@[]%./-"))
+def test_any_text_is_a_host_or_refused(text):
+    with contextlib.suppress(RecipeError):
+        assert as_host(text).host
 
 
 def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(load):
@@ -252,14 +327,85 @@ class TestSecrets:
             ),
             ("ssh: {hosts: [{host: a, password: swordfish}]}", "ssh.hosts[0].password"),
             ("ssh: {hosts: [{host: a, key: '-----BEGIN OPENSSH PRIVATE KEY-----swordfish'}]}", "ssh.hosts[0].key"),
+            ("ssh: {hosts: ['anna:swordfish@desk1']}", "ssh.hosts[0]"),
+            ("ssh: {hosts: 'anna:swordfish@desk1'}", "ssh.hosts"),
+            ("ssh: {hosts: [{host: a, user: 'anna:swordfish'}]}", "ssh.hosts[0].user"),
             ("kubernetes: {image: a, secrets: ['AKIASWORDFISH7EXAMPL']}", "kubernetes.secrets[0]"),
+            ("kubernetes: {image: x, secrets: ['AWS_SECRET_ACCESS_KEY=swordfish']}", "kubernetes.secrets[0]"),
+            (
+                "env: {AZURE: 'DefaultEndpointsProtocol=https;AccountName=a;AccountKey=c3dvcmRmaXNo=='}",
+                "env.AZURE",
+            ),
+            ("workers: {cpu: {env: {BLOB: 'https://a.example/b?sv=2020&sig=swordfish'}}}", "workers.cpu.env.BLOB"),
+            ("workers: {cpu: {env: {HEADER: 'Authorization: Bearer swordfish'}}}", "workers.cpu.env.HEADER"),
+            ("workers: {cpu: {env: {HEADER: 'Bearer swordfish'}}}", "workers.cpu.env.HEADER"),
+            ("workers: {cpu: {env: {S3_KEY: swordfish}}}", "workers.cpu.env.S3_KEY"),
+            ("workers: {cpu: {env: {ACCESS_KEY: swordfish}}}", "workers.cpu.env.ACCESS_KEY"),
+            ('workers: {cpu: {env: {CONFIG: \'{"password": "swordfish"}\'}}}', "workers.cpu.env.CONFIG"),
+            ("workers: {cpu: {env: {DB_PASSWORD: 5550123}}}", "workers.cpu.env.DB_PASSWORD"),
+            ("workers: {cpu: {pod: {containers: [{args: [a, --password=swordfish]}]}}}", ".args[1]"),
+            ("workers: {cpu: {pod: {containers: [{args: [--token, swordfish]}]}}}", ".args[1]"),
+            ("workers: {cpu: {pod: {containers: [{args: ['run --token swordfish']}]}}}", ".args[0]"),
+            ("kubernetes: {image: 'anna:swordfish@registry.example/augment'}", "kubernetes.image"),
+            ("kubernetes: {image: 'https://anna:swordfish@registry.example/augment'}", "kubernetes.image"),
         ],
     )
     def test_a_value_is_refused_and_not_shown(self, load, text, place):
-        with pytest.raises(RecipeError, match=rf":2: {re.escape(place)}: looks like the value of a secret") as refused:
+        with pytest.raises(
+            RecipeError, match=rf":2: \S*{re.escape(place)}: looks like the value of a secret"
+        ) as refused:
             load(f"kind: local\n{text}")
-        assert "swordfish" not in str(refused.value).lower()
-        assert "kubernetes.secrets" in str(refused.value), "what to do instead"
+        assert not re.search("swordfish|c3dvcmRmaXNo|5550123", str(refused.value).lower())
+
+    @pytest.mark.parametrize(
+        ("kind", "text", "helps"),
+        [
+            ("local", "env: {DB_PASSWORD: swordfish}", "export the variable"),
+            ("ssh", "env: {DB_PASSWORD: swordfish}", "where the hosts have it already"),
+            ("ssh", "ssh: {hosts: ['anna:swordfish@desk1']}", "ssh-copy-id"),
+            ("kubernetes", "env: {DB_PASSWORD: swordfish}", "put it into a Kubernetes Secret .* kubernetes\\.secrets"),
+            ("kubernets", "env: {DB_PASSWORD: swordfish}", "where the machines already have it"),
+        ],
+    )
+    def test_what_is_advised_instead_helps_where_the_cluster_runs(self, load, kind, text, helps):
+        with pytest.raises(RecipeError, match=helps) as refused:
+            load(f"kind: {kind}\n{text}")
+        assert ("Kubernetes Secret" in str(refused.value)) == (kind == "kubernetes")
+
+    @pytest.mark.parametrize(
+        ("secrets", "said"),
+        [
+            ("['DB=swordfish']", r"\.secrets\[0\]: expected the name of a Secret"),
+            (
+                "[{secret: db, key: pw, env: 'DB=swordfish'}]",
+                r"\.secrets\[0\]\.env: expected the name of an environment",
+            ),
+            ("[{secret: 'sword fish', key: pw, env: DB}]", r"\.secrets\[0\]\.secret: expected the name of a Secret"),
+            ("[{secret: db, key: 7101, env: DB}]", r"\.secrets\[0\]\.key: expected a key of the Secret"),
+            ("[{secret: db, key: pw, env: DB, swordfish: 7101}]", r"\.secrets\[0\]\.swo\.\.\.: unknown"),
+            ("[{secret: db, key: pw, envv: DB}]", r"\.secrets\[0\]\.envv: unknown\. Did you mean 'env'"),
+            ("swordfish", r"\.secrets: expected a list of Secrets"),
+            ("[7101]", r"\.secrets\[0\]: expected the name of a Secret"),
+        ],
+    )
+    def test_what_is_wrong_among_secrets_is_not_repeated(self, load, secrets, said):
+        with pytest.raises(RecipeError, match=r":3: kubernetes" + said) as refused:
+            load(f"kind: kubernetes\nworkers: {{cpu: }}\nkubernetes: {{image: x, secrets: {secrets}}}")
+        assert not re.search("sword.?fish|7101", str(refused.value))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "hunter2wJalrXUtn: x",
+            "env: {wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY: x}",
+            "env: {DB=wJalrXUtn: x}",
+            "workers: {cpu: }\nkubernetes: {image: x, namespace: hunter2wJalrXUtnFEMI}",
+        ],
+    )
+    def test_what_is_long_and_random_is_shortened(self, load, text):
+        with pytest.raises(RecipeError, match=r"(unknown|expected)") as refused:
+            load(f"kind: local\n{text}")
+        assert "wJalrXUtn" not in str(refused.value)
 
     @pytest.mark.parametrize(
         "text",
@@ -267,11 +413,21 @@ class TestSecrets:
             "env: {AWS_WEB_IDENTITY_TOKEN_FILE: /var/run/token, AWS_PROFILE: lab, KEYBOARD: de}",
             "env: {FROM_THE_POD_TOKEN: $(OTHER)}",
             "env: {EMPTY_TOKEN: ''}",
+            "env: {AWS_ACCESS_KEY_ID: AKIASWORDFISH7EXAMPL, SORT_KEY_COLUMN: name, SORT_KEY: name, KEY: a}",
+            "env: {SSL_KEY: /etc/tls/tls.key}",
+            "env: {DATABASE: 'postgres://me:$(DB_PASSWORD)@db', HEADER: 'Authorization: Bearer $(HUB_TOKEN)'}",
+            "workers: {cpu: {pod: {containers: [{args: [--token-file=/a, --password=$(PW), --token, $(HUB), a=b]}]}}}",
+            "workers: {cpu: {pod: {containers: [{command: [sh, -c, 'run --token \"$HUB\" --n=4 && echo ok']}]}}}",
+            "workers: {cpu: {pod: {topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname}]}}}",
+            "workers: {cpu: {resources: {TOKENS: 4}, annotations: {contact: 'mailto:anna@example.org'}}}",
+            "kubernetes: {image: 'python:3.12@sha256:0123456789abcdef'}",
+            "kubernetes: {image: 'registry.example:5000/me/augment:1@sha256:0123456789abcdef'}",
+            "ssh: {hosts: ['anna@desk1:2222', '::1']}",
             "ssh: {hosts: [{host: a, key: ~/.ssh/lab}], known_hosts: hosts.txt}",
         ],
     )
     def test_names_and_files_are_let_through(self, load, text):
-        load(f"kind: local\nworkers: {{cpu: }}\n{text}")
+        load(f"kind: local\n{text}" if text.startswith("workers") else f"kind: local\nworkers: {{cpu: }}\n{text}")
 
     @given(st.text())
     def test_any_name_is_judged(self, name):

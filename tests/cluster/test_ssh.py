@@ -1,5 +1,6 @@
 """Clusters by SSH, on real sshd's of this machine."""
 
+import getpass
 import json
 import logging
 import os
@@ -81,7 +82,8 @@ def expected(write, tmp_path_factory):
 def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path, write, expected, caplog):
     caplog.set_level(logging.DEBUG)
     stays, dies, comes = (servers.start() for _ in range(3))
-    hosts = [stays.as_host(workers={"cpu": 1}), dies.as_host(workers={"cpu": 1, "gpu": 1})]
+    written = {"host": f"{getpass.getuser()}@{stays.label}", "workers": {"cpu": 1}}
+    hosts = [written, dies.as_host(workers={"cpu": 1, "gpu": 1})]
     with ks.cluster.ssh(hosts, **servers.options) as cluster, cluster.get_client() as client:
         at_first = {"cpu-0": stays.address, "cpu-1": dies.address, "gpu-0": dies.address}
         assert workers_of(client) == at_first
@@ -168,6 +170,19 @@ def test_a_key_that_will_not_do_is_answered(servers, key, message):
         ks.cluster.ssh([host.as_host(key=str(servers.folder / key))], **servers.options)
 
 
+def test_what_to_try_has_the_user_and_the_port_that_were_given(servers):
+    host, strange = servers.start(), servers.start(known=False)
+    servers.make_key("stranger")
+    options = {**servers.options, "key": str(servers.folder / "stranger")}
+    hosts = [f"nobody@{host.label}", strange.label, "localhost:1"]
+    with pytest.raises(ResourceError) as refused:
+        ks.cluster.ssh(hosts, user="anna", **options)
+    takes_none, unknown, unreachable = str(refused.value).splitlines()
+    assert f"`ssh-copy-id -p {host.port} nobody@{host.address}`" in takes_none
+    assert f"`ssh -p {strange.port} anna@{strange.address}`" in unknown
+    assert unreachable.endswith("Try `ssh -p 1 anna@localhost`")
+
+
 def test_more_workers_than_there_is_place_for_are_refused(servers):
     host = servers.start()
     groups = {"cpu": {"min": 3, "max": 5}}
@@ -191,6 +206,11 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch):
     ("hosts", "options", "message"),
     [
         ([], {}, r"ks\.cluster\.ssh.*: ssh\.hosts: expected a list of at least one host"),
+        ("desk1", {}, r"ssh\.hosts: expected a list of at least one host, such as \[desk1, .*; got 'desk1'"),
+        ({"host": "desk1"}, {}, r"ssh\.hosts: expected a list of at least one host.*; got a mapping"),
+        ("anna:swordfish@desk1", {}, r"ssh\.hosts: .*SSH keys"),
+        (["anna:swordfish@desk1"], {}, r"ssh\.hosts\[0\]: .*SSH keys"),
+        (["a"], {"scheduler": "anna:swordfish@a"}, r"ssh\.scheduler: .*SSH keys"),
         ([{"hst": "a"}], {}, r"ssh\.hosts\[0\]\.hst: unknown\. Did you mean 'host'"),
         (["a"], {"scheduler_prt": 1}, r"ssh\.scheduler_prt: unknown\. Did you mean 'scheduler_port'"),
         (["a", "a"], {}, "'a' is there twice"),
