@@ -15,7 +15,7 @@ from kaleidoscope.cluster.adapting import Adapting, AdaptsByGroup, check_group
 from kaleidoscope.cluster.scaling import Offer, Running, State, read_state
 from kaleidoscope.cluster.spec import WorkerGroup
 from kaleidoscope.cluster.workers import offers_of
-from kaleidoscope.errors import RecipeError
+from kaleidoscope.errors import RecipeError, ResourceError
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,18 @@ class GroupCluster(AdaptsByGroup, SpecCluster):  # type: ignore[misc]  # `adapt`
         self._places: dict[str, Any] = {}
         self._changing = asyncio.Lock()
         super().__init__(**kwargs)
+
+    def sync(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a method on the cluster's loop, as Dask does, which tells of a closed cluster by its loop only.
+
+        Raises
+        ------
+        ResourceError
+            If the cluster is closed.
+        """
+        if self.status == Status.closed:
+            raise ResourceError("this cluster is closed, and nothing of it runs any more: start a new one")
+        return super().sync(func, *args, **kwargs)
 
     async def _start(self) -> None:
         await super()._start()
@@ -104,6 +116,8 @@ class GroupCluster(AdaptsByGroup, SpecCluster):  # type: ignore[misc]  # `adapt`
         ------
         RecipeError
             If a group is unknown, or a number is none.
+        ResourceError
+            If the cluster is closed.
         """
         if n is not None:
             if n and len(self.groups) > 1:

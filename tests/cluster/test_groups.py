@@ -11,7 +11,7 @@ from distributed import get_worker
 
 from kaleidoscope import cluster
 from kaleidoscope.cluster.workers import visible_devices
-from kaleidoscope.errors import RecipeError
+from kaleidoscope.errors import RecipeError, ResourceError
 
 FILE = """
 kind: local
@@ -91,3 +91,18 @@ def test_groups_follow_the_load_from_zero_and_scale_apart(started, caplog):
 def test_each_gpu_goes_to_one_worker_and_more_workers_share_them():
     shown = [visible_devices(("0", "1", "2"), 1, slot)["CUDA_VISIBLE_DEVICES"] for slot in range(4)]
     assert shown == ["0", "1", "2", "0"]
+
+
+def test_a_closed_cluster_says_that_it_is():
+    closed = cluster.local(workers=1, processes=False, dashboard=False)
+    closed.close()
+    for use in (
+        lambda: closed.scale(cpu=1),
+        lambda: closed.scale(1),
+        lambda: closed.adapt(cpu=(1, 2)),
+        closed.__enter__,
+        closed.get_logs,
+    ):
+        with pytest.raises(ResourceError, match="cluster is closed.*start a new one"):
+            use()
+    closed.close()  # once more does nothing
