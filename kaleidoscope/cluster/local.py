@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
+from multiprocessing.spawn import get_preparation_data
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.cluster.spec import ClusterSpec, WorkerGroup
@@ -143,7 +146,7 @@ def local(
     RecipeError
         If a number is too small, or an argument would let it listen elsewhere.
     ResourceError
-        In a script without that line.
+        In a script without that line, or that is no file; or if no worker can be started, with its reason.
 
     Examples
     --------
@@ -168,14 +171,50 @@ def local_from(spec: ClusterSpec) -> MachineCluster:
 
 
 def _start(spec: dict[str, Any], found: tuple[str, ...]) -> MachineCluster:
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise ResourceError(
-            "a worker of a cluster imports the script that starts it: put the lines that do so under "
-            'if __name__ == "__main__":'
-        )
+    _refuse_within_a_worker()
     from kaleidoscope.cluster.machine import MachineCluster
     from kaleidoscope.cluster.nanny import ImageNanny
 
     if spec.get("processes", True):
         spec.setdefault("worker_class", ImageNanny)
-    return MachineCluster(**spec, devices=found)
+        _refuse_a_script_that_is_no_file()
+    try:
+        return MachineCluster(**spec, devices=found)
+    except RuntimeError as error:  # Dask says only that a nanny failed to start
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ResourceError):
+            raise cause.with_traceback(None) from None
+        why = "" if str(cause) in str(error) else f" {type(cause).__name__}: {cause}"
+        raise ResourceError(f"the cluster did not start: {error}{why}") from error
+
+
+def _refuse_within_a_worker() -> None:
+    """Refuse to start a cluster in a process that imports the script before it does what it was begun for."""
+    process = multiprocessing.current_process()
+    if not getattr(process, "_inheriting", False):
+        return
+    from kaleidoscope.cluster.nanny import GUARD, STARTED_BY_ITS_SCRIPT
+
+    if process.name.startswith("Dask Worker process"):
+        # One line each, and a code that the nanny knows: raised here, a traceback of each worker would stand above
+        # that of the script, which is the one to be read.
+        sys.stderr.write(f"kaleidoscope: {GUARD}\n")
+        sys.exit(STARTED_BY_ITS_SCRIPT)
+    raise ResourceError(GUARD)
+
+
+def _refuse_a_script_that_is_no_file() -> None:
+    """Refuse a script from standard input, which no worker can import."""
+    import dask.config
+
+    if dask.config.get("distributed.worker.multiprocessing-method") == "fork":
+        return
+    path = get_preparation_data("worker").get("init_main_from_path")
+    if path is not None and not Path(path).exists():
+        raise ResourceError(
+            f"a worker of a cluster imports the script that starts it, and there is no file {Path(path).name!r}: save "
+            'it as one, with the lines that start the cluster under if __name__ == "__main__":, or give '
+            "ks.cluster.local(processes=False)"
+        )

@@ -103,6 +103,6 @@ def test_a_closed_cluster_says_that_it_is():
         closed.__enter__,
         closed.get_logs,
     ):
-        with pytest.raises(ResourceError, match="cluster is closed.*start a new one"):
+        with pytest.raises(ResourceError, match=r"cluster is closed.*start a new one"):
             use()
     closed.close()  # once more does nothing

@@ -1,4 +1,6 @@
 import ipaddress
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from kaleidoscope import cluster
 from kaleidoscope.cluster.local import local_spec
-from kaleidoscope.errors import RecipeError
+from kaleidoscope.errors import RecipeError, ResourceError
 
 
 def listeners() -> list[tuple[int, str, int]]:
@@ -140,3 +142,50 @@ def test_what_somebody_has_set_for_the_allocator_stays(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1000}):
         assert allocator_of_a_worker() == ["1000", None]
+
+
+def errors_of(arguments, **kwargs):
+    """Return the lines that a script wrote to its standard error."""
+    run = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False, **kwargs
+    )
+    assert run.returncode == 1, run.stderr
+    return run.stderr.splitlines()
+
+
+UNGUARDED = "import kaleidoscope as ks\nks.cluster.local(workers=2, dashboard=False)\n"
+GUARDED = "import kaleidoscope as ks\nif __name__ == '__main__':\n    ks.cluster.local(workers=1, dashboard=False)\n"
+
+
+def test_a_script_without_a_guard_is_told_so_by_its_own_error(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    lines = errors_of([str(tmp_path / "script.py")])
+    assert lines[-1].startswith("kaleidoscope.errors.ResourceError: a worker of a cluster imports the script")
+    assert lines[-1].endswith('put the lines that do so under if __name__ == "__main__":')
+    assert sum(line.startswith("Traceback") for line in lines) == 1, "the script's, and none of a worker"
+
+
+@pytest.mark.parametrize("script", [UNGUARDED, GUARDED], ids=["unguarded", "guarded"])
+def test_a_script_from_standard_input_is_to_be_saved_as_a_file(script):
+    lines = errors_of(["-"], input=script)
+    assert lines[-1].startswith("kaleidoscope.errors.ResourceError: a worker of a cluster imports the script")
+    assert "no file '<stdin>': save it as one" in lines[-1]
+    assert sum(line.startswith("Traceback") for line in lines) == 1
+
+
+def test_a_script_from_standard_input_may_stay_in_its_process():
+    script = UNGUARDED.replace("workers=2", "workers=1, processes=False")
+    run = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_script_that_fails_in_a_worker_is_told_what_became_of_it(tmp_path):
+    (tmp_path / "script.py").write_text(f"{GUARDED}else:\n    raise OSError('there is no terminal')\n")
+    lines = errors_of([str(tmp_path / "script.py")])
+    assert "OSError: there is no terminal" in lines
+    assert lines[-1].startswith("kaleidoscope.errors.ResourceError: a worker's process ended with exit code 1")
+
+
+def test_why_a_worker_could_not_start_is_in_the_message():
+    with pytest.raises(ResourceError, match=r"did not start.*No module named 'nonsense_of_ours'"):
+        cluster.local(workers=1, dashboard=False, preload="nonsense_of_ours")
