@@ -8,6 +8,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
+from distributed import Nanny
 
 from kaleidoscope import cluster
 from kaleidoscope.cluster.local import local_spec
@@ -66,7 +67,9 @@ def test_spec_passes_other_arguments_on():
     assert spec["scheduler_kwargs"] == {"dashboard": True, "idle_timeout": "1h"}
 
 
-@pytest.mark.parametrize("name", ["host", "ip", "interface", "dashboard_address", "worker_dashboard_address"])
+@pytest.mark.parametrize(
+    "name", ["host", "ip", "interface", "scheduler_port", "dashboard_address", "worker_dashboard_address"]
+)
 def test_spec_refuses_to_listen_elsewhere(name):
     with pytest.raises(RecipeError, match=rf"{name}=.*127\.0\.0\.1 only"):
         local_spec(2, **{name: "0.0.0.0"})  # noqa: S104 - what is refused
@@ -84,6 +87,55 @@ def test_spec_refuses_gpus_within_this_process():
 def test_spec_refuses_what_is_no_count(name, wrong):
     with pytest.raises(RecipeError, match=f"{name}={wrong!r}"):
         local_spec(2, **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"memory": "2GiB"}, r"local\(memory=\.\.\.\): there is no such argument\. Did you mean 'memory_limit'\?"),
+        ({"n_workers": 2}, r"n_workers=\.\.\.\).* Did you mean 'workers'\?"),
+        ({"n_workers": 2, "worker_class": Nanny}, "Did you mean 'workers'"),
+        ({"nthreads": 2}, "Did you mean 'threads_per_worker'"),
+        ({"threads": 2}, "Did you mean 'threads_per_worker'"),
+        ({"gpu": 1}, "Did you mean 'gpus'"),
+        ({"local_directry": "/tmp"}, "Did you mean 'local_directory'"),  # noqa: S108 - not used
+        ({"zzz": 1}, r"no such argument\. It takes workers, threads_per_worker, gpus, dashboard, and what"),
+        ({"groups": {}}, "no such argument"),
+        ({"follow": {}}, "no such argument"),
+        ({"worker_kwargs": {}}, "no such argument"),
+        ({"scheduler_ip": "10.0.0.1"}, "no such argument"),
+        ({"env": {"A": "1"}, "processes": False}, r"env=.*no such argument with processes=False"),
+        ({"resources": "GPU"}, r"local\(resources='GPU'\): expected names with amounts, such as {'GPU': 1}"),
+        ({"resources": {"GPU": "1"}}, "resources=.*expected names with amounts"),
+        ({"env": "A=1"}, "env='A=1'.*expected a mapping"),
+        ({"scheduler_kwargs": 5}, "scheduler_kwargs=5.*expected a mapping"),
+        ({"memory_limit": "lots"}, "memory_limit='lots'.*expected bytes such as '2GiB'"),
+        ({"memory_limit": -1}, "memory_limit=-1.*expected bytes"),
+    ],
+    ids=str,
+)
+def test_local_refuses_wrong_arguments_in_a_line_before_anything_is_started(given, expected):
+    before = set(listeners())
+    with pytest.raises(RecipeError, match=expected) as caught:
+        cluster.local(**given)
+    assert "\n" not in str(caught.value)
+    assert set(listeners()) == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"resources": {"X": 1}, "env": {"A": "1"}, "lifetime": "1h", "local_directory": "here"},
+        {"memory_limit": 0.5, "name": "ours", "silence_logs": 30, "security": None},
+        {"memory_limit": "auto", "processes": False, "connection_limit": 3},
+        {"memory_limit": None, "worker_class": Nanny, "of_its_own": 1},
+        {"memory_limit": 0},
+    ],
+    ids=str,
+)
+def test_spec_takes_what_dask_takes(given):
+    spec = local_spec(2, **given)
+    assert {name: spec[name] for name in given} == given
 
 
 @pytest.mark.parametrize("dashboard", [True, False])
