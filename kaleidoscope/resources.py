@@ -11,8 +11,10 @@ import cv2
 import dask.config
 import threadpoolctl
 
-from kaleidoscope.errors import ResourceError
+from kaleidoscope.errors import RecipeError, ResourceError
 from kaleidoscope.gpus import GPU, devices
+
+_SETTING = "distributed.worker.resources"
 
 
 class _OneThread:
@@ -114,13 +116,45 @@ def offered_here() -> dict[str, float]:
     """Return what a task that runs in this thread has beside its core: that of its Dask worker, else of this process.
 
     A process that is no worker has its GPUs, and what ``distributed.worker.resources`` says in Dask's configuration.
+
+    Raises
+    ------
+    RecipeError
+        If that setting is none of names with amounts.
     """
     module = sys.modules.get("distributed.worker")
     state = getattr(module.thread_state, "execution_state", None) if module is not None else None
     if state is not None:
         return dict(state["worker"].state.total_resources)
     found = len(devices())
-    return {**({GPU: float(found)} if found else {}), **dask.config.get("distributed.worker.resources", {})}
+    return {**({GPU: float(found)} if found else {}), **_said_in_configuration()}
+
+
+def _said_in_configuration() -> dict[str, float]:
+    given = dask.config.get(_SETTING, None)
+    if given is None:
+        return {}
+    if not are_resources(given):
+        variable = "DASK_DISTRIBUTED__WORKER__RESOURCES"
+        raise RecipeError(
+            f"Dask's setting {_SETTING}: expected names with amounts, such as {{'GPU': 1}}, got {given!r}; as an "
+            f"environment variable it is written {variable}='{{\"GPU\": 1}}'"
+        )
+    return dict(given)
+
+
+def are_resources(given: object) -> bool:
+    """Whether these are names with amounts, as Dask counts them.
+
+    Examples
+    --------
+    >>> are_resources({"GPU": 1, "X": 0.5}), are_resources("GPU=1"), are_resources({"GPU": "1"})
+    (True, False, False)
+    """
+    return isinstance(given, Mapping) and all(
+        isinstance(name, str) and isinstance(amount, int | float) and not isinstance(amount, bool) and amount >= 0
+        for name, amount in given.items()
+    )
 
 
 def require(needs: Mapping[str, float], who: str) -> None:

@@ -1,11 +1,16 @@
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import dask
 import pytest
 import threadpoolctl
 
-from kaleidoscope.resources import one_thread_per_task
+from kaleidoscope.errors import RecipeError
+from kaleidoscope.resources import offered_here, one_thread_per_task
 
 OWN = 3  # threads that the process had set for OpenCV
 
@@ -96,3 +101,31 @@ def test_a_number_that_changed_between_tasks_is_the_one_restored():
     with one_thread_per_task():
         pass
     assert cv2.getNumThreads() == 2
+
+
+SETTING = "distributed.worker.resources"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["GPU=1", "GPU", 1, ["GPU"], {"GPU": "1"}, {"GPU": True}, {"GPU": -1}, {1: 1}], ids=repr
+)
+def test_a_setting_that_says_no_resources_is_refused_with_what_to_write(wrong):
+    with dask.config.set({SETTING: wrong}), pytest.raises(RecipeError) as caught:
+        offered_here()
+    said = str(caught.value)
+    assert f"{SETTING}: expected names with amounts, such as {{'GPU': 1}}, got {wrong!r}" in said
+    assert """DASK_DISTRIBUTED__WORKER__RESOURCES='{"GPU": 1}'""" in said
+
+
+@pytest.mark.parametrize(("given", "expected"), [({"X": 0.5}, {"X": 0.5}), ({}, {}), (None, {})])
+def test_a_setting_says_what_this_process_has(monkeypatch, given, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with dask.config.set({SETTING: given}):
+        assert offered_here() == expected
+
+
+def test_what_the_message_says_to_write_is_what_dask_reads():
+    code = "from kaleidoscope.resources import offered_here; print(offered_here())"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DASK_DISTRIBUTED__WORKER__RESOURCES": '{"GPU": 1}'}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "{'GPU': 1}"

@@ -12,10 +12,11 @@ from distributed.deploy import SpecCluster
 from distributed.protocol.pickle import dumps
 
 from kaleidoscope.cluster.adapting import Adapting, AdaptsByGroup, check_group
+from kaleidoscope.cluster.observed import ClusterStatus, GroupStatus, PodStatus
 from kaleidoscope.cluster.scaling import Offer, Running, State, read_state
 from kaleidoscope.cluster.spec import WorkerGroup
 from kaleidoscope.cluster.workers import offers_of
-from kaleidoscope.errors import RecipeError
+from kaleidoscope.errors import RecipeError, ResourceError
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,18 @@ class GroupCluster(AdaptsByGroup, SpecCluster):  # type: ignore[misc]  # `adapt`
         self._places: dict[str, Any] = {}
         self._changing = asyncio.Lock()
         super().__init__(**kwargs)
+
+    def sync(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a method on the cluster's loop, as Dask does, which tells of a closed cluster by its loop only.
+
+        Raises
+        ------
+        ResourceError
+            If the cluster is closed.
+        """
+        if self.status == Status.closed:
+            raise ResourceError("this cluster is closed, and nothing of it runs any more: start a new one")
+        return super().sync(func, *args, **kwargs)
 
     async def _start(self) -> None:
         await super()._start()
@@ -104,6 +117,8 @@ class GroupCluster(AdaptsByGroup, SpecCluster):  # type: ignore[misc]  # `adapt`
         ------
         RecipeError
             If a group is unknown, or a number is none.
+        ResourceError
+            If the cluster is closed.
         """
         if n is not None:
             if n and len(self.groups) > 1:
@@ -172,6 +187,31 @@ class GroupCluster(AdaptsByGroup, SpecCluster):  # type: ignore[misc]  # `adapt`
             if whatever_they_hold or name in gone or name not in connected:
                 self.worker_spec.pop(name, None)
                 self._places.pop(name, None)
+
+    def group_status(self) -> Any:
+        """Return a `ClusterStatus`: of each group how many workers are wanted, run, or wait, and for what.
+
+        Raises
+        ------
+        ResourceError
+            If the cluster is closed.
+        """
+        return self.sync(self._group_status)
+
+    async def _group_status(self) -> ClusterStatus:
+        there = {worker.name for worker in (await self.look()).workers}
+        groups = tuple(self._status_of(group, there) for group in self.groups)
+        return ClusterStatus(self.name, "", PodStatus("scheduler", self.status.name), groups)
+
+    def _status_of(self, group: str, there: set[str]) -> GroupStatus:
+        names, wanted = self.names(group), self._asked[group]
+        workers = {
+            name: PodStatus(name, "running") if name in there else PodStatus(name, "pending", "starting")
+            for name in names
+        }
+        for number in range(len(names), wanted):
+            workers[f"{group}, number {number + 1}"] = PodStatus("", "pending", "there is no place for it")
+        return GroupStatus(group, wanted, workers)
 
     def names(self, group: str) -> list[str]:
         """Return the names of the workers of a group that there are or are on their way."""

@@ -1,4 +1,4 @@
-"""What Kubernetes says of a cluster's pods, in words: per group how many are wanted, run, wait, and for what."""
+"""A cluster's workers in words: per group how many are wanted, run, wait, and for what; read from Kubernetes, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ GROUP_LABEL = "dask.org/workergroup-name"
 
 @dataclass(frozen=True, slots=True)
 class PodStatus:
-    """One pod: its name, its ``state`` (running, pending, ending), why it waits, and since when it has been there."""
+    """One pod, or a worker that is none.
+
+    Its name, its ``state`` (running, pending, ending), why it waits, and since when it has been there.
+    """
 
     name: str
     state: str
@@ -32,7 +35,7 @@ class GroupStatus:
     name : str
         Of the group.
     wanted : int
-        Workers that the operator is told to keep.
+        Workers that there are to be.
     pods : mapping of str to PodStatus
         By the name of the worker, which is that of its deployment. A worker without a pod yet is pending, too.
     """
@@ -62,7 +65,10 @@ class GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """A cluster: its scheduler's pod, its groups, and what was done about them. Printed, it is a table."""
+    """A cluster: its scheduler, its groups, and what was done about them. Printed, it is a table.
+
+    The namespace is that of Kubernetes, and empty elsewhere.
+    """
 
     name: str
     namespace: str
@@ -73,7 +79,8 @@ class ClusterStatus:
     def __str__(self) -> str:
         """Return a line for each group and each reason, without what would change on every call."""
         why = f": {self.scheduler.reason}" if self.scheduler.reason else ""
-        lines = [f"{self.name} in namespace {self.namespace}: scheduler {self.scheduler.state}{why}"]
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        lines = [f"{self.name}{where}: scheduler {self.scheduler.state}{why}"]
         width = max(len("group"), *(len(group.name) for group in self.groups))
         lines.append(f"{'group':<{width}}  wanted  running  pending")
         for group in self.groups:
