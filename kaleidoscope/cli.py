@@ -269,8 +269,8 @@ def replay(target: str, output: str, file: Path, *, source: str | None, allow_fu
 def report(target: str, **options: Any) -> None:
     """Say from the manifest of TARGET what there is and what failed; compare it with what lies there.
 
-    Exit code 0: all is right. 1: something failed, or is missing, wrong or extra. 2: there is no manifest, or it
-    cannot be read.
+    Exit code 0: all is right. 1: something failed, is not done, or is missing, wrong or extra. 2: there is no manifest,
+    or it cannot be read.
     """
     import kaleidoscope as ks
     from kaleidoscope import report as reporting
@@ -286,7 +286,7 @@ def report(target: str, **options: Any) -> None:
         click.echo(json.dumps(reporting.as_json(found, verified, again)))
     else:
         click.echo(reporting.as_text(found, verified, again))
-    sys.exit(1 if found.failed or (verified is not None and not verified.ok) else 0)
+    sys.exit(1 if found.failed or found.unfinished or (verified is not None and not verified.ok) else 0)
 
 
 @cli.command(short_help="Print what a bug report needs.")

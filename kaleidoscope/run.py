@@ -28,7 +28,9 @@ from kaleidoscope.target import (
     RecordedInput,
     ShardsThere,
     TargetState,
+    absent_text,
     read_state,
+    sample_record,
 )
 
 #: What rows say of a block: of each output its status, the objects it lies in, and the serial of its part.
@@ -126,7 +128,11 @@ def plan_work(store: Store, job: Job, entries: Entries, *, overwrite: bool = Fal
     names = list(state.record["inputs"]) if state.record else []
     inputs_name = f"inputs-{len(names):05d}.parquet" if changed or len(new) else ""
     names += [inputs_name] if inputs_name else []
-    files = _record_files(state, None if only_failed else job.spec(), names, leaf_sets)
+    spec = None
+    if not only_failed:
+        absent = absent_text(state, wanted)
+        spec = {**job.spec(), **sample_record(job), **({"absent": absent} if absent else {})}
+    files = _record_files(state, spec, names, leaf_sets)
     path = inputs_name and f"{RECORD_FOLDER}/{inputs_name}"
     images = len(asked.images) + len(new.entries)
     return Work(state.fingerprint, files, path, changed, blocks, new, images, there, overwrite, shards.litter)
