@@ -103,12 +103,15 @@ def plan_work(store: Store, job: Job, entries: Entries, *, overwrite: bool = Fal
     state = read_state(store, overwrite=overwrite)
     overwrite = overwrite or state.half_deleted
     if only_failed and state.record is None:
-        raise StoreError(f"nothing can have failed in {store.url}: no run was there. Write without only_failed=True")
+        raise StoreError(
+            f"nothing can have failed in {store.url}: no run was there. Write without "
+            "only_failed=True, or --only-failed on the command line"
+        )
     _check_extends(store, state, job)
     if any(one.labels for one in state.inputs.values()) and not entries.are_labelled:
         raise RecipeError(
-            f"{store.url} holds outputs with labels, and these images have none: give the labels again, or pass "
-            "overwrite=True to start anew without"
+            f"{store.url} holds outputs with labels, and these images have none: give the labels again, or "
+            "start anew without by overwrite=True, --overwrite on the command line"
         )
     known = np.array([key in state.inputs for key in entries.keys.tolist()] if state.inputs else [], bool)
     wanted = {entry.key: entry for entry in entries.taken(known)} if len(known) else {}
@@ -169,7 +172,8 @@ def _check_extends(store: Store, state: TargetState, job: Job) -> None:
     if layout != now["layout"]:
         raise RecipeError(
             f"{store.url} holds outputs in the layout {layout!r}, this run's is {now['layout']!r}: write with "
-            f"layout={layout!r}, to another target, or pass overwrite=True to delete what its manifest lists"
+            f"layout={layout!r}, to another target, or delete what its manifest lists by overwrite=True, "
+            "--overwrite on the command line"
         )
     for name in ("seed", "encoder", "device"):
         if state.record[name] != now[name]:
@@ -184,8 +188,8 @@ def _check_extends(store: Store, state: TargetState, job: Job) -> None:
 
 def _another_recipe(store: Store, difference: str) -> RecipeError:
     return RecipeError(
-        f"{store.url} holds the outputs of another recipe: {difference}. Write to another target, or pass "
-        "overwrite=True to delete what its manifest lists and start anew"
+        f"{store.url} holds the outputs of another recipe: {difference}. Write to another target, or delete "
+        "what its manifest lists and start anew by overwrite=True, --overwrite on the command line"
     )
 
 

@@ -126,7 +126,10 @@ def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
         age, advice = (
             ("a newer", "upgrade to go on with it")
             if version > FORMAT_VERSION
-            else ("an older", "write to another target, or pass overwrite=True to start anew")
+            else (
+                "an older",
+                "write to another target, or start anew by overwrite=True, --overwrite on the command line",
+            )
         )
         raise StoreError(
             f"{store.url} was written by {age} version of Kaleidoscope (record format {version}, this one writes "

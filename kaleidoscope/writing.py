@@ -100,7 +100,10 @@ class WriteRun(DaskMethodsMixin):
         only_failed: bool = False,
     ) -> None:
         if overwrite and only_failed:
-            raise RecipeError("overwrite=True deletes what has failed with all else: drop it, or only_failed=True")
+            raise RecipeError(
+                "overwrite=True deletes what has failed with all else: drop it, or only_failed=True (on the "
+                "command line --overwrite and --only-failed)"
+            )
         options = augmentation.storage_options if storage_options is None else storage_options
         self.store = Store(url, options)
         self.source = source
