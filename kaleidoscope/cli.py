@@ -33,6 +33,10 @@ _masks = click.option(
 _mask_suffix = click.option(
     "--mask-suffix", default="", help="What masks have after their image's name: _mask, for 001_mask.png."
 )
+_root = click.option("--root", metavar="FOLDER", help="What keys, and the paths in an index, are relative to.")
+_key_column = click.option(
+    "--key-column", metavar="NAME", help="SOURCE is an index, whose column NAME has the images: key, url or path else."
+)
 _layout = click.option(
     "--layout", default="files", show_default=True, help="files, webdataset (tar shards) or parquet (tables)."
 )
@@ -77,6 +81,8 @@ def demo(folder: Path | str, source: str | None) -> None:
 @_functions
 @_seed
 @_device
+@_root
+@_key_column
 @_masks
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
@@ -96,14 +102,17 @@ def demo(folder: Path | str, source: str | None) -> None:
 @click.option("--progress/--no-progress", default=None, help="A bar on stderr; by default in a terminal.")
 @_as_json
 def augment(source: str, target: str, **options: Any) -> None:
-    """Make the variants of the images in SOURCE (a folder, glob or file) and write them to TARGET.
+    """Make the variants of the images in SOURCE and write them to TARGET.
+
+    SOURCE is a folder, a glob or a file, an archive (photos.zip, shards/train-{000..009}.tar), or an index: a table
+    (keys.csv, keys.parquet) that names the images.
 
     What is there already is not made again; a run that was stopped goes on when the same command is repeated.
     """
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    images = _images(source, options["masks"], options["mask_suffix"])
+    images = _images(source, options)
     how = {name: options[name] for name in ("seed", "on_error", "device")}
     with _cluster(options["scheduler"]):
         written = ks.augment(images, recipe, **how).write(target, **_of_write(options, "overwrite", "only_failed"))
@@ -113,7 +122,7 @@ def augment(source: str, target: str, **options: Any) -> None:
             click.echo("\nStopped. What is done stays; the same command goes on from there.", err=True)
             sys.exit(130)
     _show(report, as_json=options["as_json"])
-    if report.failed:
+    if report.failed and options["as_json"]:
         click.echo(f"Which images failed, and why: kaleidoscope report {target}", err=True)
     sys.exit(1 if report.failed else 0)
 
@@ -125,6 +134,8 @@ def augment(source: str, target: str, **options: Any) -> None:
 @_functions
 @_seed
 @_device
+@_root
+@_key_column
 @_masks
 @_mask_suffix
 @click.option("--format", default="jpg", show_default=True, help="jpg, png, webp, tiff or npy.")
@@ -137,13 +148,16 @@ def augment(source: str, target: str, **options: Any) -> None:
 @_scheduler
 @_as_json
 def estimate(source: str, target: str, **options: Any) -> None:
-    """Say what augmenting the images in SOURCE to TARGET would come to; some are made, and nothing is written."""
+    """Say what augmenting the images in SOURCE to TARGET would come to; some are made, and nothing is written.
+
+    SOURCE is a folder, a glob, a file, an archive or an index, as for `kaleidoscope augment`.
+    """
     from dataclasses import asdict
 
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    images = _images(source, options["masks"], options["mask_suffix"])
+    images = _images(source, options)
     with _cluster(options["scheduler"]):
         views = ks.augment(images, recipe, seed=options["seed"], device=options["device"])
         asked = {name: options[name] for name in ("images", "probe", "prices")}
@@ -177,17 +191,22 @@ def explain(recipe: Path, *, allow_functions: bool, device: str, as_json: bool) 
 @_functions
 @_seed
 @_device
+@_root
+@_key_column
 @_masks
 @_mask_suffix
 @_scheduler
 @click.option("--images", "-n", type=int, default=4, show_default=True, help="How many, from the first.")
 @click.option("--variants", type=int, default=8, show_default=True, help="Of each, spread over the tree.")
 def preview(source: str, sheet: Path, **options: Any) -> None:
-    """Draw some variants of the first images in SOURCE as a contact sheet: SHEET, a PNG."""
+    """Draw some variants of the first images in SOURCE as a contact sheet: SHEET, a PNG.
+
+    SOURCE is a folder, a glob, a file, an archive or an index, as for `kaleidoscope augment`.
+    """
     import kaleidoscope as ks
 
     recipe = ks.load_recipe(options["recipe"], allow_functions=options["allow_functions"])
-    images = _images(source, options["masks"], options["mask_suffix"])
+    images = _images(source, options)
     with _cluster(options["scheduler"]):
         views = ks.augment(images, recipe, seed=options["seed"], device=options["device"])
         made = views.preview(options["images"], variants=options["variants"])
@@ -269,8 +288,8 @@ def replay(target: str, output: str, file: Path, *, source: str | None, allow_fu
 def report(target: str, **options: Any) -> None:
     """Say from the manifest of TARGET what there is and what failed; compare it with what lies there.
 
-    Exit code 0: all is right. 1: something failed, or is missing, wrong or extra. 2: there is no manifest, or it
-    cannot be read.
+    Exit code 0: all is right. 1: something failed, is not done, or is missing, wrong or extra. 2: there is no manifest,
+    or it cannot be read.
     """
     import kaleidoscope as ks
     from kaleidoscope import report as reporting
@@ -286,7 +305,7 @@ def report(target: str, **options: Any) -> None:
         click.echo(json.dumps(reporting.as_json(found, verified, again)))
     else:
         click.echo(reporting.as_text(found, verified, again))
-    sys.exit(1 if found.failed or (verified is not None and not verified.ok) else 0)
+    sys.exit(1 if found.failed or found.unfinished or (verified is not None and not verified.ok) else 0)
 
 
 @cli.command(short_help="Print what a bug report needs.")
@@ -305,11 +324,13 @@ def _of_write(options: dict[str, Any], *more: str) -> dict[str, Any]:
     return {name: options[name] for name in ("format", "quality", "layout", "shard_bytes", *more)}
 
 
-def _images(source: str, masks: str | None, suffix: str) -> Any:
+def _images(source: str, options: dict[str, Any]) -> Any:
     """Return the images, with their masks if a folder of them was given."""
     import kaleidoscope as ks
 
-    return ks.read_images(source, labels=None if masks is None else ks.labels.Masks(masks, suffix=suffix))
+    masks = options["masks"]
+    labels = None if masks is None else ks.labels.Masks(masks, suffix=options["mask_suffix"])
+    return ks.read_images(source, labels=labels, root=options["root"], key_column=options["key_column"])
 
 
 @contextmanager
@@ -332,7 +353,9 @@ def _cluster(address: str | None) -> Iterator[None]:
 
 def _show(report: Any, *, as_json: bool) -> None:
     if not as_json:
-        click.echo(report)
+        from kaleidoscope.report import of_command
+
+        click.echo(of_command(report))
         return
     names = ("url", "inputs", "outputs", "skipped", "failed", "bytes", "seconds", "counts")
     click.echo(json.dumps({name: getattr(report, name) for name in names}))

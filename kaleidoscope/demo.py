@@ -9,6 +9,7 @@ import click
 import kaleidoscope as ks
 from kaleidoscope import cluster, ops, samples
 from kaleidoscope.ops.base import Part
+from kaleidoscope.report import of_command
 from kaleidoscope.storage import Store
 
 SEED = 7
@@ -57,7 +58,7 @@ def run(folder: Path | str, source: str | None = None) -> ks.Report:
             Store(folder).write(SHEET, sheet.png)
         else:
             sheet.save(folder / SHEET)
-    click.echo(f"{report}\n")
+    click.echo(f"{of_command(report)}\n")
     click.echo(f"Variants:      {target}\nContact sheet: {f'{folder}/{SHEET}'}")
     return report
 

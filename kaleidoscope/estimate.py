@@ -101,7 +101,7 @@ class Estimate:
                 ("prices", str(self.prices)),
             ]
         if self.requests and self.latency is None:
-            lines.append(("latency", "not asked for: probe=True reckons with it"))
+            lines.append(("latency", "not asked for: probe=True, or --probe on the command line, reckons with it"))
         if self.latency is not None:
             lines.append(("latency", format_time(self.latency)))
         if self.failing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import blake2b
@@ -81,8 +81,7 @@ class Job:
             return self.only
         if self.picks is None or self.picks >= len(variants):
             return None
-        order = stream(self.seed, key, "*sample*").permutation(len(variants))
-        return tuple(variants[place] for place in sorted(order[: self.picks]))
+        return drawn(self.seed, key, variants, self.picks)
 
     @property
     def device(self) -> str:
@@ -132,6 +131,12 @@ class Job:
             "device": self.device,
             "layout": self.layout.name,
         }
+
+
+def drawn(seed: int, key: str, variants: Sequence[str], picks: int) -> tuple[str, ...]:
+    """Return so many variants drawn for an image, in the order of all of them."""
+    order = stream(seed, key, "*sample*").permutation(len(variants))
+    return tuple(variants[place] for place in sorted(order[:picks]))
 
 
 def leaves_digest(leaf_ids: Mapping[str, str], variants: Iterable[str]) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import dask
+import numpy as np
 from dask.delayed import delayed
 from dask.utils import format_bytes
 
@@ -17,12 +19,14 @@ from kaleidoscope.manifest import FAILED, OK, PartName
 from kaleidoscope.sources import RECORD_FOLDER, Url
 from kaleidoscope.storage import Store
 from kaleidoscope.tables import part_groups, read_manifest, read_parts
+from kaleidoscope.target import Expected, read_asked
 from kaleidoscope.totals import Totals, sum_totals
-from kaleidoscope.verify import Verification, verify
+from kaleidoscope.verify import Verification, unfinished_text, verify
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
     import pandas as pd
+    from numpy.typing import NDArray
 
 #: Seconds between two signs of work in a target after which it counts as having rested in between.
 _PAUSE = 600.0
@@ -55,6 +59,9 @@ class Report:
     counts : mapping of str to int
         What it took: ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``; ``first_page``: images whose file
         holds several pages or frames.
+    unfinished : int
+        Of the inputs, those of which something is left to be done, as a run was stopped: the same write again does it.
+        0 of what a run returns, which has done what it was asked for.
     """
 
     url: str
@@ -66,6 +73,7 @@ class Report:
     seconds: float
     counts: Mapping[str, int] = field(repr=False)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    unfinished: int = 0
 
     @classmethod
     def read(cls, url: Url, *, storage_options: Mapping[str, Any] | None = None) -> Report:
@@ -81,23 +89,29 @@ class Report:
         Returns
         -------
         Report
-            ``outputs`` are those that are there by the manifest, ``skipped`` is 0, and ``counts`` is empty. ``seconds``
-            go from when the record was written to when the last block was committed, without the times in which
-            nothing was for ten minutes; 0 where the store does not say when.
+            ``inputs`` are those that the manifest has rows of, and those that the last run was asked for; ``outputs``
+            are those that are there by the manifest, ``skipped`` is 0, and ``counts`` is empty. ``seconds`` go from
+            when the record was written to when the last block was committed, without the times in which nothing was
+            for ten minutes; 0 where the store does not say when.
 
         Raises
         ------
         StoreError
             If nothing was written there, or it cannot be read.
         """
+        import pandas as pd
+
         store = Store(str(url), storage_options)
         groups = part_groups(store)
-        tasks = [delayed(partial(_total, store), pure=False)(group) for group in groups]
-        keys, totals = zip(*dask.compute(*tasks), strict=True)
+        asked, expected = read_asked(store)
+        tasks = [delayed(partial(_total, store, expected), pure=False)(group) for group in groups]
+        keys, done, totals = zip(*dask.compute(*tasks), strict=True)
         total = sum_totals(totals)
+        inputs = asked.append(pd.Index(np.concatenate(keys))).nunique()
+        unfinished = len(asked) - int(asked.isin(np.concatenate(done)).sum())
         seconds = at_work((one.written for one in store.look(RECORD_FOLDER)), _PAUSE)
         options = store.storage_options
-        return cls(store.url, sum(keys), total.outputs, 0, total.failed, total.bytes, seconds, {}, options)
+        return cls(store.url, inputs, total.outputs, 0, total.failed, total.bytes, seconds, {}, options, unfinished)
 
     @property
     def manifest(self) -> dd.DataFrame:
@@ -138,8 +152,9 @@ class Report:
         Returns
         -------
         Verification
-            ``.ok``; ``.counts`` of objects that are missing, of another size or checksum, or extra; ``.problems``, all
-            of them as a pandas DataFrame; ``.repair()`` has the next run make again what is missing or wrong.
+            ``.ok``; ``.unfinished`` inputs; ``.counts`` of objects that are missing, of another size or checksum, or
+            extra; ``.problems``, all of them as a pandas DataFrame; ``.repair()`` has the next run make again what is
+            missing or wrong.
 
         Raises
         ------
@@ -148,17 +163,19 @@ class Report:
         """
         return verify(Store(self.url, self.storage_options), checksums=checksums)
 
-    def _lines(self) -> list[tuple[str, str]]:
+    def _lines(self, see: str = "see .errors") -> list[tuple[str, str]]:
+        """Return names and values; `see` says where it is told what failed."""
         rate = f" ({self.outputs / self.seconds:,.0f} a second)" if self.outputs and self.seconds else ""
         several = self.counts.get("first_page", 0)
         pages = [("pages", f"{several:,} input{'s' * (several != 1)} of several pages or frames: the first was taken")]
         return [
             ("inputs", f"{self.inputs:,}"),
+            *([("left", unfinished_text(self.unfinished, self.inputs))] if self.unfinished else []),
             ("outputs", f"{self.outputs:,}{rate}"),
             ("skipped", f"{self.skipped:,} were there already" if self.skipped else "0"),
             (
                 "failed",
-                f"{self.failed:,} input{'s' * (self.failed != 1)}, see .errors" if self.failed else "0",
+                f"{self.failed:,} input{'s' * (self.failed != 1)}, {see}" if self.failed else "0",
             ),
             *(pages if several else []),
             ("bytes", format_bytes(self.bytes)),
@@ -175,12 +192,12 @@ class Report:
         return html_table(self._lines(), "Kaleidoscope run")
 
 
-def _total(store: Store, parts: Sequence[PartName]) -> tuple[int, Totals]:
-    """Return how many inputs the rows of some parts tell of, and what they came to: a task."""
-    rows = read_parts(parts, store, ["key", "variant", "status", "bytes"])
+def _total(store: Store, expected: Expected, parts: Sequence[PartName]) -> tuple[NDArray[Any], NDArray[Any], Totals]:
+    """Return the keys that the rows of some parts tell of, those that are done, and what they came to: a task."""
+    rows = read_parts(parts, store, ["key", "variant", "status", "bytes", "serial"])
     done, failed = rows[rows["status"] == OK], rows[rows["status"] == FAILED]
     total = Totals(len(done), int(done["bytes"].sum()), failed["key"].nunique(), len(failed))
-    return rows["key"].nunique(), total
+    return rows["key"].drop_duplicates().to_numpy(object), expected.done(rows), total
 
 
 def at_work(times: Iterable[float | None], pause: float) -> float:
@@ -206,7 +223,8 @@ def as_text(report: Report, verified: Verification | None = None, again: int | N
     again : int, optional
         Outputs that the next run will make again.
     """
-    lines = [f"{name:>8}  {value}" for name, value in report._lines() if name != "skipped"]  # noqa: SLF001 - next door
+    told = report._lines("told below")  # noqa: SLF001 - next door
+    lines = [f"{name:>8}  {value}" for name, value in told if name != "skipped"]
     kinds = report.failures.to_dict("records") if report.failed else []
     for kind in kinds[:_KINDS_TOLD]:
         more = f", and {kind['inputs'] - _EXAMPLES:,} more" if kind["inputs"] > _EXAMPLES else ""
@@ -222,10 +240,16 @@ def as_text(report: Report, verified: Verification | None = None, again: int | N
     return "\n".join(lines)
 
 
+def of_command(report: Report) -> str:
+    """Lay out what a run came to for the command line, where what failed is told by a command."""
+    told = report._lines(f"see: kaleidoscope report {quote(report.url)}")  # noqa: SLF001 - next door
+    return "\n".join(f"{name:>8}  {value}" for name, value in told)
+
+
 def as_json(report: Report, verified: Verification | None = None, again: int | None = None) -> dict[str, Any]:
     """Return the same as JSON values, with all there is: see `as_text`."""
     found: dict[str, Any] = {
-        name: getattr(report, name) for name in ("url", "inputs", "outputs", "failed", "bytes", "seconds")
+        name: getattr(report, name) for name in ("url", "inputs", "outputs", "failed", "unfinished", "bytes", "seconds")
     }
     found["errors"] = report.failures.to_dict("records") if report.failed else []
     if verified is not None:
@@ -235,6 +259,7 @@ def as_json(report: Report, verified: Verification | None = None, again: int | N
             "objects": verified.objects,
             "checksums": verified.checksums,
             "at_work": verified.at_work,
+            "unfinished": verified.unfinished,
             **verified.counts,
             "problems": problems,
         }

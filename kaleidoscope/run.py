@@ -28,7 +28,9 @@ from kaleidoscope.target import (
     RecordedInput,
     ShardsThere,
     TargetState,
+    absent_text,
     read_state,
+    sample_record,
 )
 
 #: What rows say of a block: of each output its status, the objects it lies in, and the serial of its part.
@@ -101,12 +103,15 @@ def plan_work(store: Store, job: Job, entries: Entries, *, overwrite: bool = Fal
     state = read_state(store, overwrite=overwrite)
     overwrite = overwrite or state.half_deleted
     if only_failed and state.record is None:
-        raise StoreError(f"nothing can have failed in {store.url}: no run was there. Write without only_failed=True")
+        raise StoreError(
+            f"nothing can have failed in {store.url}: no run was there. Write without "
+            "only_failed=True, or --only-failed on the command line"
+        )
     _check_extends(store, state, job)
     if any(one.labels for one in state.inputs.values()) and not entries.are_labelled:
         raise RecipeError(
-            f"{store.url} holds outputs with labels, and these images have none: give the labels again, or pass "
-            "overwrite=True to start anew without"
+            f"{store.url} holds outputs with labels, and these images have none: give the labels again, or "
+            "start anew without by overwrite=True, --overwrite on the command line"
         )
     known = np.array([key in state.inputs for key in entries.keys.tolist()] if state.inputs else [], bool)
     wanted = {entry.key: entry for entry in entries.taken(known)} if len(known) else {}
@@ -126,7 +131,11 @@ def plan_work(store: Store, job: Job, entries: Entries, *, overwrite: bool = Fal
     names = list(state.record["inputs"]) if state.record else []
     inputs_name = f"inputs-{len(names):05d}.parquet" if changed or len(new) else ""
     names += [inputs_name] if inputs_name else []
-    files = _record_files(state, None if only_failed else job.spec(), names, leaf_sets)
+    spec = None
+    if not only_failed:
+        absent = absent_text(state, wanted)
+        spec = {**job.spec(), **sample_record(job), **({"absent": absent} if absent else {})}
+    files = _record_files(state, spec, names, leaf_sets)
     path = inputs_name and f"{RECORD_FOLDER}/{inputs_name}"
     images = len(asked.images) + len(new.entries)
     return Work(state.fingerprint, files, path, changed, blocks, new, images, there, overwrite, shards.litter)
@@ -163,7 +172,8 @@ def _check_extends(store: Store, state: TargetState, job: Job) -> None:
     if layout != now["layout"]:
         raise RecipeError(
             f"{store.url} holds outputs in the layout {layout!r}, this run's is {now['layout']!r}: write with "
-            f"layout={layout!r}, to another target, or pass overwrite=True to delete what its manifest lists"
+            f"layout={layout!r}, to another target, or delete what its manifest lists by overwrite=True, "
+            "--overwrite on the command line"
         )
     for name in ("seed", "encoder", "device"):
         if state.record[name] != now[name]:
@@ -178,8 +188,8 @@ def _check_extends(store: Store, state: TargetState, job: Job) -> None:
 
 def _another_recipe(store: Store, difference: str) -> RecipeError:
     return RecipeError(
-        f"{store.url} holds the outputs of another recipe: {difference}. Write to another target, or pass "
-        "overwrite=True to delete what its manifest lists and start anew"
+        f"{store.url} holds the outputs of another recipe: {difference}. Write to another target, or delete "
+        "what its manifest lists and start anew by overwrite=True, --overwrite on the command line"
     )
 
 

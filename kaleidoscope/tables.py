@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.errors import StoreError
 from kaleidoscope.manifest import COLUMNS, PartName, from_parquet, that_count
-from kaleidoscope.sources import Url
+from kaleidoscope.sources import RECORD_FOLDER, Url
 from kaleidoscope.storage import Store
-from kaleidoscope.target import PARTS, RUN_RECORD
+from kaleidoscope.target import PARTS, RUN_RECORD, bucket_is_missing
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -68,7 +68,7 @@ def part_groups(store: Store) -> list[list[PartName]]:
     """
     record = store.read_if_there(RUN_RECORD)
     if record is None:
-        raise StoreError(f"there is no manifest in {store.url}: expected the target of a write")
+        raise StoreError(_why_none(store))
     if json.loads(record).get("deleting"):
         raise StoreError(f"{store.url} is being overwritten, or that was stopped halfway: write there again")
     by_block: dict[int, list[PartName]] = defaultdict(list)
@@ -84,20 +84,39 @@ def part_groups(store: Store) -> list[list[PartName]]:
     return groups
 
 
+def _why_none(store: Store) -> str:
+    """Say what there is where no run record is."""
+    if any(name.startswith(("inputs-", "lease-")) for name in store.list(RECORD_FOLDER)):
+        return f"a run was started in {store.url} and has finished no block yet: repeat it"
+    hint = "; there is not even its bucket: check the bucket's name" if bucket_is_missing(store) else ""
+    return f"there is no manifest in {store.url}: expected the target of a write{hint}"
+
+
 def read_parts(parts: Sequence[PartName], store: Store, columns: list[str] | None = None) -> pd.DataFrame:
-    """Return the rows of some parts; Dask says which `columns` of them are wanted, where they are not all."""
-    frame = _frame([store.read(f"{PARTS}/{part}") for part in parts], columns)
+    """Return the rows of some parts; Dask says which `columns` of them are wanted, where they are not all.
+
+    Beside those of the manifest there is ``serial``: of the part that a row is from.
+    """
+    frame = _frame([store.read(f"{PARTS}/{part}") for part in parts], columns, [part.serial for part in parts])
     return frame if columns is None else frame[columns]
 
 
-def _frame(parts: Sequence[bytes], columns: list[str] | None = None) -> pd.DataFrame:
+def _frame(
+    parts: Sequence[bytes], columns: list[str] | None = None, serials: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Return the rows of some parts, the newest of those for the same output, in the order they were made."""
     import pandas as pd
     import pyarrow as pa
 
-    wanted = COLUMNS if columns is None else dict.fromkeys([*_IDENTITY, *columns])
+    wanted = COLUMNS if columns is None else dict.fromkeys(name for name in [*_IDENTITY, *columns] if name in COLUMNS)
     schema = pa.schema([(name, pa.type_for_alias(COLUMNS[name])) for name in wanted])
     read = [from_parquet(part, [*wanted]) for part in parts]
+    if columns is not None and serials is not None and "serial" in columns:
+        schema = schema.append(pa.field("serial", pa.int64()))
+        numbers = (
+            pa.repeat(pa.scalar(serial, pa.int64()), len(rows)) for rows, serial in zip(read, serials, strict=True)
+        )
+        read = [rows.append_column("serial", column) for rows, column in zip(read, numbers, strict=True)]
     table = pa.concat_tables([schema.empty_table(), *read], promote_options="default")
     kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.string(): pd.StringDtype("pyarrow")}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)

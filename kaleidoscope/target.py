@@ -6,22 +6,28 @@ the parts under ``manifest/`` which blocks are done.
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaleidoscope.block_work import NewBlocks
 from kaleidoscope.entries import Entry
 from kaleidoscope.errors import StoreError
-from kaleidoscope.job import digest
+from kaleidoscope.job import Job, digest, drawn
 from kaleidoscope.layouts import ShardName
 from kaleidoscope.manifest import PartName, chunks_to_parquet, files_of, from_parquet, that_count
 from kaleidoscope.sources import RECORD_FOLDER
-from kaleidoscope.storage import Store
+from kaleidoscope.storage import Store, store_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 RUN_RECORD = f"{RECORD_FOLDER}/run.json"
 PARTS = f"{RECORD_FOLDER}/manifest"
@@ -120,7 +126,10 @@ def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
         age, advice = (
             ("a newer", "upgrade to go on with it")
             if version > FORMAT_VERSION
-            else ("an older", "write to another target, or pass overwrite=True to start anew")
+            else (
+                "an older",
+                "write to another target, or start anew by overwrite=True, --overwrite on the command line",
+            )
         )
         raise StoreError(
             f"{store.url} was written by {age} version of Kaleidoscope (record format {version}, this one writes "
@@ -143,6 +152,104 @@ def read_state(store: Store, *, overwrite: bool = False) -> TargetState:
             parts[part.block].append(part)
     counting = {block: that_count(several) for block, several in parts.items()}
     return TargetState(record, inputs, counting, mark, labelled=labelled)
+
+
+def bucket_is_missing(store: Store) -> bool:
+    """Whether not even the bucket of a target is there, which reading an object does not tell; by one listing.
+
+    Raises
+    ------
+    StoreError
+        If it may not be listed.
+    """
+    if store.local:
+        return False
+    with store_errors(f"list {store.url}"):
+        try:
+            store.fs.find(store.path(f"{RECORD_FOLDER}/nothing"))
+        except FileNotFoundError:
+            return True
+    return False
+
+
+def absent_text(state: TargetState, wanted: Collection[str]) -> str:
+    """Return which inputs that a target knows a run is not asked for, as text: a bit each in the order of them."""
+    if len(wanted) == len(state.inputs):
+        return ""
+    bits = np.packbits([key not in wanted for key in state.inputs])
+    return base64.b64encode(zlib.compress(bits.tobytes())).decode()
+
+
+def sample_record(job: Job) -> dict[str, Any]:
+    """Return what the run record says of a job that makes some variants of each image, drawn for it."""
+    variants = job.plan.tree.variants
+    if job.picks is None or job.picks >= len(variants):
+        return {}
+    return {"sample": {"picks": job.picks, "variants": list(variants)}}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Which rows an input has when nothing is left to do of it; small, whatever the number of inputs.
+
+    Parameters
+    ----------
+    variants : frozenset of str
+        Of each input.
+    since : dict of str to int
+        Of inputs that have changed, the part since which rows count.
+    drawn : tuple of int, int and sequence of str, optional
+        Seed, how many, and of which variants, where those of each input were drawn.
+    """
+
+    variants: frozenset[str]
+    since: Mapping[str, int]
+    drawn: tuple[int, int, Sequence[str]] | None = None
+
+    def done(self, rows: pd.DataFrame) -> NDArray[Any]:
+        """Return the keys of which there are all rows, of all that a block has: ``key, variant, serial``.
+
+        Whether they tell of an output or a failure is the same: what has failed was done.
+        """
+        counts = rows["variant"].isin(self.variants)
+        if self.since:
+            counts &= rows["serial"] >= rows["key"].map(self.since).fillna(0).astype("int64")
+        fresh = rows[counts]
+        if self.drawn is None:
+            found = fresh.groupby("key")["variant"].nunique()
+            done: NDArray[Any] = found.index[found == len(self.variants)].to_numpy(object)
+            return done
+        seed, picks, variants = self.drawn
+        there = fresh.groupby("key")["variant"]
+        complete = [key for key, its in there if set(its).issuperset(drawn(seed, str(key), variants, picks))]
+        return np.array(complete, object)
+
+
+def read_asked(store: Store) -> tuple[pd.Index, Expected]:
+    """Return the keys of the inputs that the last run of a target was asked for, and what is expected of them.
+
+    These are columns: a million inputs are as many strings. What `plan_work` compares with a source is `read_state`.
+    """
+    import pandas as pd
+
+    record = json.loads(store.read(RUN_RECORD))
+    tables = [
+        from_parquet(store.read(f"{RECORD_FOLDER}/{name}"), ["key", "since"]).to_pandas() for name in record["inputs"]
+    ]
+    known = pd.concat([pd.DataFrame({"key": [], "since": []}), *tables], ignore_index=True)
+    newest = known.drop_duplicates("key", keep="last")
+    changed = newest[newest["since"] > 0] if "since" in newest else newest[:0]
+    keys = pd.Index(known["key"].drop_duplicates())
+    if record.get("absent"):
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(record["absent"])), np.uint8))
+        absent = np.zeros(len(keys), bool)
+        absent[: len(bits)] = bits[: len(keys)]
+        keys = keys[~absent]
+    sets = record.get("leaf_sets", {}).values()
+    sample = record.get("sample")
+    chosen = (record["seed"], sample["picks"], sample["variants"]) if sample else None
+    since = dict(zip(changed["key"], changed["since"].astype(int), strict=True))
+    return keys, Expected(frozenset(v for leaves in sets for v in leaves), since, chosen)
 
 
 def inputs_file(changed: Sequence[RecordedInput], new: Iterable[NewBlocks]) -> bytes:

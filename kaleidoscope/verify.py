@@ -13,6 +13,7 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import dask
+import numpy as np
 from dask.delayed import delayed
 
 from kaleidoscope import settings
@@ -34,11 +35,12 @@ from kaleidoscope.manifest import (
 from kaleidoscope.sources import RECORD_FOLDER
 from kaleidoscope.storage import Store
 from kaleidoscope.tables import part_groups
-from kaleidoscope.target import PARTS, fingerprint
+from kaleidoscope.target import PARTS, Expected, fingerprint, read_asked
 from kaleidoscope.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 Wrong = Literal["missing", "size", "checksum", "extra"]
 #: What is wrong, in the order in which it is told, and how one object of it is described.
@@ -80,7 +82,7 @@ class Problem(NamedTuple):
     block: int | None
 
 
-class _Expected(NamedTuple):
+class _Object(NamedTuple):
     """An object that rows tell of: its block, size, CRC-32, and how many outputs lie in it."""
 
     name: str
@@ -106,6 +108,8 @@ class Verification:
         Whether the objects were read.
     at_work : bool
         A run has the lease: what it has not committed yet is among the extra objects.
+    inputs, unfinished : int
+        Those that the last run was asked for, and of how many of them something is left to be done.
     """
 
     url: str
@@ -115,11 +119,13 @@ class Verification:
     at_work: bool = False
     store: Store | None = field(default=None, repr=False, compare=False)
     fingerprint: str = field(default="", repr=False, compare=False)
+    inputs: int = 0
+    unfinished: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether everything is there, as it should be, and nothing else."""
-        return not self.found
+        """Whether all inputs are done, and everything is there, as it should be, and nothing else."""
+        return not self.found and not self.unfinished
 
     @property
     def counts(self) -> dict[str, int]:
@@ -138,7 +144,9 @@ class Verification:
     def __str__(self) -> str:
         """Read as a few lines: of each kind of problem the first ones are named."""
         how = "read and compared" if self.checksums else "compared with a listing"
-        lines = [f"{self.objects:,} objects {how}: {'all as the manifest says' if self.ok else 'not all is right'}"]
+        lines = [
+            f"{self.objects:,} objects {how}: {'all as the manifest says' if not self.found else 'not all is right'}"
+        ]
         for kind, told in _KINDS.items():
             those = [problem for problem in self.found if problem.problem == kind]
             if those:
@@ -149,6 +157,8 @@ class Verification:
                 lines.append(f"          {name}{told.format(**one._asdict()) if known else ''}")
             if len(those) > _NAMED:
                 lines.append(f"          and {len(those) - _NAMED:,} more")
+        if self.unfinished:
+            lines.append(unfinished_text(self.unfinished, self.inputs))
         if self.at_work and not self.ok:
             lines.append("A run is at work there, or was killed: what it has not committed is extra")
         return "\n".join(lines)
@@ -183,6 +193,18 @@ class Verification:
         finally:
             lease.release()
         return lost
+
+
+def unfinished_text(unfinished: int, inputs: int) -> str:
+    """Say how many inputs are not done, and what to do.
+
+    Examples
+    --------
+    >>> unfinished_text(48, 60)
+    '48 of 60 inputs are not done: repeat the run'
+    """
+    several, are = "s" * (inputs != 1), "is" if unfinished == 1 else "are"
+    return f"{unfinished:,} of {inputs:,} input{several} {are} not done: repeat the run"
 
 
 def _give_up(store: Store, writer: WriteBehind, parts: Sequence[PartName], bad: Mapping[str, Problem]) -> int:
@@ -229,11 +251,13 @@ def verify(store: Store, *, checksums: bool = False) -> Verification:
     """
     mark = fingerprint(store)
     groups = part_groups(store)  # before the listing: what a run at work commits meanwhile is extra, never missing
+    asked, whole = read_asked(store)
     at_work = any(name.startswith("lease-") for name in store.list(RECORD_FOLDER))
     there = {one.name: one.size for one in store.look() if not one.name.startswith(f"{RECORD_FOLDER}/")}
     problems: list[Problem] = []
+    done: list[NDArray[Any]] = []
     objects = 0
-    for expected, damaged in _expected(store, groups, checksums=checksums):
+    for expected, damaged in _expected(store, groups, whole, done, checksums=checksums):
         objects += 1
         size = there.pop(expected.name, None)
         if size is None:
@@ -246,54 +270,68 @@ def verify(store: Store, *, checksums: bool = False) -> Verification:
             continue
         problems.append(Problem(expected.name, *told, expected.outputs, expected.block))
     problems += [Problem(name, "extra", None, size, 0, None) for name, size in sorted(there.items())]
-    return Verification(store.url, objects, problems, checksums, at_work, store, mark)
+    left = len(asked) - (int(asked.isin(np.concatenate(done)).sum()) if done else 0)
+    return Verification(store.url, objects, problems, checksums, at_work, store, mark, len(asked), left)
 
 
 def _expected(
-    store: Store, groups: Sequence[Sequence[PartName]], *, checksums: bool
-) -> Iterator[tuple[_Expected, int | None]]:
-    """Yield the objects the manifest tells of, each with the CRC-32 it has where that is another one."""
-    look = partial(_look_at, store, at_once=settings.value("writes-at-once") if checksums else 0)
+    store: Store, groups: Sequence[Sequence[PartName]], whole: Expected, done: list[NDArray[Any]], *, checksums: bool
+) -> Iterator[tuple[_Object, int | None]]:
+    """Yield the objects the manifest tells of, each with the CRC-32 it has where that is another one.
+
+    On the way `done` gets the keys of the inputs that are done.
+    """
+    look = partial(_look_at, store, whole, at_once=settings.value("writes-at-once") if checksums else 0)
     waiting = iter(groups)
     while some := [*islice(waiting, _GROUPS_AT_ONCE)]:
-        for found in dask.compute(*(delayed(look, pure=False)(group) for group in some)):
+        for found, keys in dask.compute(*(delayed(look, pure=False)(group) for group in some)):
+            done.append(keys)
             yield from found
 
 
-def _look_at(store: Store, parts: Sequence[PartName], *, at_once: int) -> list[tuple[_Expected, int | None]]:
-    """Return the objects that some parts tell of, read so many at once, if any: a task."""
-    expected = [one for _, block in groupby(parts, lambda part: part.block) for one in _objects_of(store, [*block])]
+def _look_at(
+    store: Store, whole: Expected, parts: Sequence[PartName], *, at_once: int
+) -> tuple[list[tuple[_Object, int | None]], NDArray[Any]]:
+    """Return the objects that some parts tell of, read so many at once, if any, and the keys that are done: a task."""
+    import pandas as pd
+
+    expected: list[_Object] = []
+    rows: list[tuple[str, str, int]] = []
+    for _, block in groupby(parts, lambda part: part.block):
+        expected += _objects_of(store, [*block], rows)
+    keys = whole.done(pd.DataFrame(rows, columns=["key", "variant", "serial"]))
     if not at_once:
-        return [(one, None) for one in expected]
+        return [(one, None) for one in expected], keys
     shards = any(ShardName.parse(one.name) for one in expected)  # each may be 256 MiB
     with ThreadPoolExecutor(1 if shards else at_once) as pool:
-        return [*zip(expected, pool.map(partial(_other_checksum, store), expected), strict=True)]
+        return [*zip(expected, pool.map(partial(_other_checksum, store), expected), strict=True)], keys
 
 
-def _other_checksum(store: Store, expected: _Expected) -> int | None:
+def _other_checksum(store: Store, expected: _Object) -> int | None:
     data = None if expected.checksum is None else store.read_if_there(expected.name)
     found = None if data is None else zlib.crc32(data)
     return None if found == expected.checksum else found
 
 
-def _objects_of(store: Store, parts: Sequence[PartName]) -> list[_Expected]:
-    """Return the objects that the newest rows of a block tell of."""
+def _objects_of(store: Store, parts: Sequence[PartName], rows: list[tuple[str, str, int]]) -> list[_Object]:
+    """Return the objects that the newest rows of a block tell of; `rows` gets of what those are, and their parts."""
     known: dict[str, tuple[int | None, int | None]] = {}
     outputs: dict[str, int] = defaultdict(int)
     for row in _newest(store, parts, _NEEDED):
+        rows.append((row["key"], row["variant"], row["serial"]))
         if row["status"] == OK:
             expected = expected_of(row)
             known.update(expected)
             for name in expected:
                 outputs[name] += 1
     block = parts[0].block
-    return [_Expected(name, block, *known[name], outputs[name]) for name in known]
+    return [_Object(name, block, *known[name], outputs[name]) for name in known]
 
 
 def _newest(store: Store, parts: Sequence[PartName], columns: list[str] | None) -> list[dict[str, Any]]:
-    """Return the rows of a block's parts; of two for one output the newer."""
+    """Return the rows of a block's parts; of two for one output the newer, each with the ``serial`` of its part."""
     rows = {}
     for part in oldest_first(parts):
         for row in from_parquet(store.read(f"{PARTS}/{part}"), columns).to_pylist():
-            rows[row["key"], row["variant"]] = row
+            rows[row["key"], row["variant"]] = {**row, "serial": part.serial}
     return [*rows.values()]

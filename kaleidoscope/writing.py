@@ -43,7 +43,7 @@ from kaleidoscope.run import Work, plan_work
 from kaleidoscope.sinks import check_names
 from kaleidoscope.sources import Url
 from kaleidoscope.storage import Store
-from kaleidoscope.target import PARTS, fingerprint
+from kaleidoscope.target import PARTS, bucket_is_missing, fingerprint
 from kaleidoscope.targets import Labels
 from kaleidoscope.totals import Totals
 from kaleidoscope.weights import decoded_bytes
@@ -100,7 +100,10 @@ class WriteRun(DaskMethodsMixin):
         only_failed: bool = False,
     ) -> None:
         if overwrite and only_failed:
-            raise RecipeError("overwrite=True deletes what has failed with all else: drop it, or only_failed=True")
+            raise RecipeError(
+                "overwrite=True deletes what has failed with all else: drop it, or only_failed=True (on the "
+                "command line --overwrite and --only-failed)"
+            )
         options = augmentation.storage_options if storage_options is None else storage_options
         self.store = Store(url, options)
         self.source = source
@@ -132,6 +135,8 @@ class WriteRun(DaskMethodsMixin):
         if images is not None and (type(images) is not int or images < 1):
             raise RecipeError(f"estimate(images={images!r}): expected a whole number of at least 1")
         planned, job, threads = self._planned(), self.augmentation.job, thread_count()
+        if probe and bucket_is_missing(self.store):
+            raise StoreError(f"there is no bucket for {self.store.url}: make it, or check its name")
         if job.plan.own_needs:
             before_sending([Need(job.plan.own_needs, "the estimate", is_op=True)], active_client(self, None))
         work = planned.work

@@ -78,6 +78,37 @@ def test_augment_writes_reports_and_resumes(work, process):
     assert (found["outputs"], found["skipped"], found["failed"]) == (0, 8, 0)
 
 
+@pytest.mark.parametrize("column", ["url", "file"])
+def test_an_index_is_read_with_its_root_and_column(work, run, column):
+    (work / "lists").mkdir()
+    (work / "lists" / "keys.csv").write_text(f"{column}\n1.png\n0.png\n")
+    index = ("lists/keys.csv", "--root", "photos", *(("--key-column", "file") if column == "file" else ()))
+    how = ("-r", "recipe.yaml")
+    assert "outputs  8" in run("estimate", index[0], "out", *how, *index[1:]).stdout
+    run("augment", index[0], "out", *how, *index[1:])
+    assert sorted(ks.read_manifest(work / "out").compute()["key"].unique()) == ["0.png", "1.png"]
+    run("preview", index[0], "sheet.png", *how, *index[1:])
+    refused = run("augment", index[0], "out", *how, "--key-column", "path", ok=(2,)).stderr
+    assert "path" in refused
+
+
+@pytest.mark.parametrize("command", ["augment", "estimate", "preview"])
+def test_help_names_all_that_images_are_read_from(run, command):
+    told = " ".join(run(command, "--help").stdout.split())
+    for one in ("folder", "glob", "archive", "index", "--root", "--key-column"):
+        assert one in told
+
+
+def test_what_python_calls_by_keywords_the_command_line_calls_by_options(work, run):
+    run("augment", "photos", "out", "-r", "recipe.yaml")
+    other = run("augment", "photos", "out", "-r", "recipe.yaml", "--seed", 3, ok=(2,)).stderr
+    assert "overwrite=True, --overwrite on the command line" in other
+    none = run("augment", "photos", "out2", "-r", "recipe.yaml", "--only-failed", ok=(2,)).stderr
+    assert "--only-failed on the command line" in none
+    both = run("augment", "photos", "out", "-r", "recipe.yaml", "--only-failed", "--overwrite", ok=(2,)).stderr
+    assert "on the command line --overwrite and --only-failed" in both
+
+
 def test_augment_writes_shards_and_replay_finds_what_lies_in_them(work, run):
     shards = ("--format", "png", "--layout", "webdataset", "--shard-bytes", "2 MiB")
     assert "outputs  8" in run("augment", "photos", "out", "-r", "recipe.yaml", *shards).stdout
@@ -194,7 +225,8 @@ def test_a_function_that_fails_costs_its_own_outputs_and_report_names_the_images
     path = os.pathsep.join([str(work), os.environ.get("PYTHONPATH", "")])
     done = process(*words, ok=(1,), PYTHONPATH=path)
     assert f"outputs  {10 - failed}" in done.stdout
-    assert "Which images failed, and why: kaleidoscope report out" in done.stderr
+    assert f"failed  {failed} input{'s' * (failed != 1)}, see: kaleidoscope report {work}/out" in done.stdout
+    assert ".errors" not in done.stdout
     assert message in run("report", "out", ok=(1,)).stdout
     (found,) = json.loads(run("report", "out", "--json", ok=(1,)).stdout)["errors"]
     assert (found["step"], found["variants"], found["inputs"]) == ("apply", failed, failed)

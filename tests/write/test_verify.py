@@ -211,7 +211,7 @@ def test_it_takes_one_listing_and_no_request_for_an_object(photos, tmp_path, mon
     parts = len(list((tmp_path / "out" / PARTS).iterdir()))
     assert read(tmp_path / "out").verify().ok
     assert parts < 48
-    assert asked["read"] == 2 * parts  # once for what there is, once for where it lies
+    assert asked["read"] == 2 * (parts + 2)  # once for what there is, once for where it lies; the record and its inputs
     assert asked["look"] == 2
     assert sum(asked.values()) - asked["read"] < 12
     assert asked["exists"] == 0
