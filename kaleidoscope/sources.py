@@ -20,6 +20,7 @@ from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.file_info import etag_of
 from kaleidoscope.listing import Listing
 from kaleidoscope.members import Member
+from kaleidoscope.objects import objects_of
 from kaleidoscope.storage import filesystem, is_local, store_errors
 from kaleidoscope.urls import options_of, public
 
@@ -200,8 +201,10 @@ def _in_bucket(
         entries, there = listed(folder, path, lambda name: is_image(name[len(folder) :]))
         if there or not key:
             return _Found(entries, path if top is None else top)
-        if fs.exists(path):
-            whole, base = fs.info(path), posixpath.dirname(path) if top is None else top
+        objects = objects_of(fs, f"s3://{path}", options)
+        if objects.ask(path, lambda fs: fs.exists(path)):
+            whole = objects.ask(path, lambda fs: fs.info(path))
+            base = posixpath.dirname(path) if top is None else top
             return _Found(
                 Entries.of([Entry(_relative(path, base), _as_url(fs, path), whole["size"], etag_of(whole))]), base
             )
