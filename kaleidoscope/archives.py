@@ -24,6 +24,7 @@ from kaleidoscope.codecs import KNOWN_EXTENSIONS
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.file_info import etag_of
 from kaleidoscope.members import Member, name_of
+from kaleidoscope.objects import objects_of
 from kaleidoscope.ranged import FAR_WINDOW, WINDOW, RangedFile, read_range
 from kaleidoscope.storage import filesystem, read_url, store_errors
 from kaleidoscope.unpacked import unpacked
@@ -228,7 +229,7 @@ def _members_of(url: str, storage_options: Mapping[str, Any]) -> Iterator[Member
 
 def _archive_at(url: str, storage_options: Mapping[str, Any]) -> Archive:
     fs, path = filesystem(url, storage_options)
-    info = fs.info(path)
+    info = objects_of(fs, url, storage_options).ask(path, lambda fs: fs.info(path))
     return Archive(url, info["size"], etag_of(info))
 
 

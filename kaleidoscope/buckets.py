@@ -14,7 +14,6 @@ import numpy as np
 from kaleidoscope.entries import Entries, texts
 from kaleidoscope.errors import RecipeError
 from kaleidoscope.objects import ObstoreObjects, OddPathError, objects_of
-from kaleidoscope.retries import retried
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -176,9 +175,12 @@ class Bucket:
             what = {"Prefix": what["Prefix"], "ContinuationToken": page["NextContinuationToken"]}
 
     def _request(self, **what: str) -> Mapping[str, Any]:
-        ask = partial(self.fs.call_s3, "list_objects_v2", self.fs.req_kw, Bucket=self.name, **what)
+        objects = objects_of(self.fs, f"s3://{self.name}", self.options)
         try:
-            page: Mapping[str, Any] = retried(ask)
+            page: Mapping[str, Any] = objects.ask(
+                f"{self.name}/{what.get('Prefix', '')}",
+                lambda fs: fs.call_s3("list_objects_v2", fs.req_kw, Bucket=self.name, **what),
+            )
         except PermissionError:
             raise PermissionError(f"bucket {self.name!r}: the credentials do not allow s3:ListBucket") from None
         return page

@@ -19,7 +19,7 @@ from kaleidoscope.errors import RecipeError, StoreError, did_you_mean
 from kaleidoscope.listing import Listing
 from kaleidoscope.sources import Url, is_image, key_of_url
 from kaleidoscope.storage import filesystem, is_local, store_errors
-from kaleidoscope.urls import options_of, public
+from kaleidoscope.urls import options_of, public, without_query
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +87,7 @@ def read_index(
     place = os.fspath(url)
     fs, path = filesystem(place, options_of(place, storage_options))
     with store_errors(f"read {place}"):
-        table = _inventory(fs, path) if posixpath.basename(path) == _INVENTORY else _table(fs, path)
+        table = _inventory(fs, path) if posixpath.basename(without_query(path)) == _INVENTORY else _table(fs, path)
         folder = None if table.is_inventory else _folder(table, root)
         several = [one for one in _entries(table, key_column, folder, tell, given_root=root is not None) if len(one)]
     if not several:
@@ -101,8 +101,8 @@ def read_index(
 def _folder(table: _Table, root: Url | None) -> str:
     """Return what paths are relative to."""
     if root is not None:
-        return os.fspath(root).rstrip("/")
-    top = posixpath.dirname(table.top)
+        return without_query(os.fspath(root)).rstrip("/")
+    top = posixpath.dirname(without_query(table.top))
     return top if is_local(table.fs) else str(table.fs.unstrip_protocol(top))
 
 
@@ -143,7 +143,7 @@ class _Table:
         import pyarrow as pa
         from pyarrow import csv
 
-        if path.endswith(".gz"):
+        if without_query(path).endswith(".gz"):
             file = pa.CompressedInputStream(file, "gzip")
         wanted = None
         if columns is not None:
@@ -157,7 +157,7 @@ class _Table:
 
 
 def _table(fs: AbstractFileSystem, path: str) -> _Table:
-    if any(wildcard in path for wildcard in "*?["):
+    if any(wildcard in without_query(path) for wildcard in "*?["):
         files = sorted(fs.glob(path))
     elif fs.isdir(path):
         files = sorted(name for name in fs.find(path) if name.lower().endswith(_ENDINGS))
@@ -165,7 +165,7 @@ def _table(fs: AbstractFileSystem, path: str) -> _Table:
         files = [path]
     if not files:
         raise StoreError(f"cannot read {public(path)}: expected files that end in {', '.join(_ENDINGS)}, found none")
-    kinds = {not name.lower().endswith(".parquet") for name in files}
+    kinds = {not without_query(name).lower().endswith(".parquet") for name in files}
     if len(kinds) > 1:
         raise RecipeError(f"{public(path)}: expected files of one format, got {files[0]!r} beside {files[-1]!r}")
     return _Table(fs, path, files, kinds.pop())
@@ -222,15 +222,17 @@ def _entries(
 def _keys_and_urls(keys: list[str], folder: str, *, given_root: bool) -> tuple[Any, Any]:
     """Return the keys and URLs of what an index names: paths lie in a folder, URLs where they say."""
     start = f"{folder}/"
-    if not any("://" in key or key.startswith("/") for key in keys):
+    are_paths = not any("://" in key or key.startswith("/") for key in keys)
+    if are_paths and not start.startswith(("http://", "https://")):
         return texts(keys), start
     urls = [key if "://" in key or key.startswith("/") else start + key for key in keys]
-    if not given_root:
+    if not given_root and not are_paths:
         return texts(map(key_of_url, urls)), texts(urls)
-    for url in urls:
+    unsigned = [without_query(url) for url in urls]
+    for url in unsigned:
         if not url.startswith(start):
             raise RecipeError(f"{public(url)} does not lie in the root {public(folder)}")
-    return texts(url[len(start) :] for url in urls), start
+    return texts(url[len(start) :] for url in unsigned), start if unsigned == urls else texts(urls)
 
 
 def _in_a_listing(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kaleidoscope import settings
 from kaleidoscope.errors import StoreError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
     from kaleidoscope.pieces import Buffer, Content
+
+_Answer = TypeVar("_Answer")
 
 #: Of s3fs, at once: 10 by default, which one task's reads and writes exceed. They are opened as they are needed.
 _CONNECTIONS = 128
@@ -39,6 +41,8 @@ _PASSED_OVER = {"use_listings_cache", "skip_instance_cache", "asynchronous"}
 _A_PAGE = 1000
 #: Begins what obstore tells beyond its message.
 _DETAILS = "\n\nDebug source:"
+#: Where no answer came; the details say why.
+_UNANSWERED = re.compile(r"(https?://[^/\s]+)\S* in .*error sending request")
 #: What has to be allowed.
 _ACTIONS = {"read": "s3:GetObject", "write": "s3:PutObject", "delete": "s3:DeleteObject", "list": "s3:ListBucket"}
 
@@ -84,6 +88,9 @@ class Objects(Protocol):
     def delete(self, path: str) -> None:
         """Delete an object."""
 
+    def ask(self, path: str, question: Callable[[Any], _Answer]) -> _Answer:
+        """Return what an fsspec filesystem says of a path, tried again where that helps."""
+
 
 def created(objects: Objects, path: str, data: Buffer) -> bool:
     """Write an object if there is none; return whether it is there now, as it was given.
@@ -120,7 +127,7 @@ def objects_of(fs: AbstractFileSystem, url: str, options: Mapping[str, Any]) -> 
 
 
 def _objects_of(fs: AbstractFileSystem, url: str, options: Mapping[str, Any], wanted: str) -> Objects:
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    protocol = protocol_of(fs)
     tries, is_s3 = 1 if protocol in {"file", "local"} else None, protocol in {"s3", "s3a"}
     usual = FsspecObjects(_trying_once(fs) if is_s3 else fs, tries, is_s3=is_s3)
     if wanted == "fsspec" or not url.startswith(("s3://", "s3a://")) or not _understood(options):
@@ -132,6 +139,11 @@ def _objects_of(fs: AbstractFileSystem, url: str, options: Mapping[str, Any], wa
             )
         return usual
     return ObstoreObjects(options, usual)
+
+
+def protocol_of(fs: AbstractFileSystem) -> str:
+    """Return the first name of a filesystem's protocol."""
+    return str(fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0])
 
 
 def _trying_once(fs: AbstractFileSystem) -> AbstractFileSystem:
@@ -168,29 +180,37 @@ class FsspecObjects:
     def __init__(self, fs: AbstractFileSystem, tries: int | None = None, *, is_s3: bool = False) -> None:
         self.fs = fs
         self.tries = tries
+        self._protocol = protocol_of(fs)
         self._how = {"chunksize": _LARGEST_PUT} if is_s3 else {}
         self._checked: Callable[[bytes], bytes] = _no_error if is_s3 else bytes
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
-        return retried(lambda: self._checked(self.fs.cat_file(path)), self.tries)
+        return self.ask(path, lambda fs: self._checked(fs.cat_file(path)))
 
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Return some of an object's bytes; fewer where it ends before."""
-        return bytes(retried(partial(self.fs.cat_file, path, start=start, end=end), self.tries))
+        return bytes(self.ask(path, lambda fs: fs.cat_file(path, start=start, end=end)))
 
     def put(self, path: str, data: Content) -> None:
         """Write an object; it replaces one that is there."""
-        retried(partial(self.fs.pipe_file, path, whole(data), **self._how), self.tries)
+        self.ask(path, lambda fs: fs.pipe_file(path, whole(data), **self._how))
 
     def create(self, path: str, data: Buffer) -> None:
         """Write an object if there is none, where the store can tell; elsewhere it is replaced."""
-        create = partial(self.fs.pipe_file, path, bytes(data), mode="create", **self._how)
-        _conditionally(partial(retried, create, self.tries), partial(self.put, path, data))
+        _conditionally(
+            lambda: self.ask(path, lambda fs: fs.pipe_file(path, bytes(data), mode="create", **self._how)),
+            partial(self.put, path, data),
+        )
 
     def delete(self, path: str) -> None:
         """Delete an object."""
-        retried(partial(self.fs.rm_file, path), self.tries)
+        self.ask(path, lambda fs: fs.rm_file(path))
+
+    def ask(self, path: str, question: Callable[[Any], _Answer]) -> _Answer:
+        """Return what the filesystem says of a path, tried again where that helps."""
+        about = path if "://" in path else f"{self._protocol}://{path}"
+        return retried(lambda: question(self.fs), self.tries, about)
 
 
 class ObstoreObjects:
@@ -252,6 +272,10 @@ class ObstoreObjects:
         else:
             self._call("delete", "delete", path)
 
+    def ask(self, path: str, question: Callable[[Any], _Answer]) -> _Answer:
+        """Return what s3fs says of a path, tried again where that helps."""
+        return self._usual.ask(path, question)
+
     def listed(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[Mapping[str, Any]]]:
         """Yield what lies under a prefix and after a key, in the order of keys, as much as one request tells.
 
@@ -276,7 +300,7 @@ class ObstoreObjects:
                 pages = None  # what broke off goes on from the last key that came
                 raise
 
-        while page := retried(next_page):
+        while page := retried(next_page, about=f"s3://{bucket}/{prefix}"):
             after = page[-1]["path"]
             yield page
 
@@ -291,7 +315,7 @@ class ObstoreObjects:
                 # The body comes only now, and may break off.
                 return _no_error(bytes(done.bytes())) if name == "get" else done
 
-        return retried(call)
+        return retried(call, about=f"s3://{path}")
 
     def _bucket(self, name: str) -> Any:
         with self._lock:
@@ -317,7 +341,11 @@ def _plain_errors(bucket: str, key: str, doing: str) -> Iterator[None]:
     except exceptions.GenericError as error:
         if "non-partial response" in str(error):
             raise _NotPartialError(where) from None
-        raise _RefusedError(f"{where}: {str(error).partition(_DETAILS)[0].strip()}") from None
+        said, _, details = str(error).partition(_DETAILS)
+        if unanswered := _UNANSWERED.search(said):
+            how = "no answer (timed out) from" if "kind: Timeout" in details else "no connection to"
+            said = f"{how} {unanswered[1]}"
+        raise _RefusedError(f"{where}: {said.strip()}") from None
 
 
 def _odd(path: str) -> bool:

@@ -165,8 +165,9 @@ SETTINGS = {
             "object-store",
             "auto",
             "'auto', 'obstore' or 'fsspec'",
-            "What gets and puts objects in S3: `auto` is obstore (the extra `fast`) where it is installed and "
-            "knows all of the storage options, else s3fs. Each worker reads it for itself.",
+            "What gets and puts objects in S3: `obstore` (the extra `fast`), `fsspec` (which is s3fs there), or "
+            "`auto`: obstore where it is installed, else s3fs; s3fs always where obstore does not know a storage "
+            "option. Each worker reads it for itself.",
             _one_of("auto", "obstore", "fsspec"),
         ),
         Setting(

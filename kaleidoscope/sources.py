@@ -20,8 +20,9 @@ from kaleidoscope.errors import RecipeError, StoreError
 from kaleidoscope.file_info import etag_of
 from kaleidoscope.listing import Listing
 from kaleidoscope.members import Member
+from kaleidoscope.objects import objects_of
 from kaleidoscope.storage import filesystem, is_local, store_errors
-from kaleidoscope.urls import options_of, public
+from kaleidoscope.urls import options_of, public, without_query
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -116,16 +117,17 @@ def _list_one(url: str, root: Url | None, options: Mapping[str, Any], tell: Tell
     with store_errors(f"list {url}"):
         found = _in_bucket(fs, path, top, options, tell) if is_bucket(fs) else _in_folders(fs, path, top)
         found = _or_archives(fs, path, found)
+    braces = "; braces are expanded for archives only: give a list, or a glob" if "{" in path else ""
     if found is None:
         raise StoreError(
             f"cannot list {public(url)}: there is nothing there; expected a folder, a glob or a file: check its "
-            "name, and that of its bucket"
+            f"name, and that of its bucket{braces}"
         )
     if not len(found.entries):
         looked = "files that end in " + ", ".join(f".{extension}" for extension in sorted(KNOWN_EXTENSIONS))
         if found.is_glob:
             looked = "files whose names fit this pattern"
-        raise StoreError(f"there are no images in {public(url)}: looked for {looked}")
+        raise StoreError(f"there are no images in {public(url)}: looked for {looked}{braces}")
     if found.is_glob or len(found.entries) == 1:
         return _opened(fs, path, top, found, options)
     return Listing(found.entries.sorted(), _as_url(fs, found.base), options)
@@ -166,12 +168,13 @@ def _beside(inside: Iterable[Contents]) -> tuple[Entry, ...]:
 def _in_folders(fs: AbstractFileSystem, path: str, top: str | None) -> _Found | None:
     """Return the images in a folder, those that a glob fits, or one; None if there is nothing."""
     is_glob = False
+    plain = without_query(path)
     if fs.isdir(path):
         infos: Iterable[tuple[str, Mapping[str, Any]]] = _images_in(fs, path)
-        base = path
+        base = plain
     elif fs.exists(path):
-        infos, base = [(path, fs.info(path))], posixpath.dirname(path)
-    elif _WILDCARD.search(path):
+        infos, base = [(path, fs.info(path))], posixpath.dirname(plain)
+    elif _WILDCARD.search(plain):
         is_glob = True
         infos = [(p, i) for p, i in fs.glob(path, detail=True).items() if i["type"] == "file" and not _is_record(p)]
         base = _before_wildcard(path)
@@ -200,8 +203,10 @@ def _in_bucket(
         entries, there = listed(folder, path, lambda name: is_image(name[len(folder) :]))
         if there or not key:
             return _Found(entries, path if top is None else top)
-        if fs.exists(path):
-            whole, base = fs.info(path), posixpath.dirname(path) if top is None else top
+        objects = objects_of(fs, f"s3://{path}", options)
+        if objects.ask(path, lambda fs: fs.exists(path)):
+            whole = objects.ask(path, lambda fs: fs.info(path))
+            base = posixpath.dirname(path) if top is None else top
             return _Found(
                 Entries.of([Entry(_relative(path, base), _as_url(fs, path), whole["size"], etag_of(whole))]), base
             )
@@ -256,19 +261,19 @@ def entry_of(url: str, root: Url | None, storage_options: Mapping[str, Any]) -> 
 
 
 def key_of_url(url: str) -> str:
-    """Return the URL without its scheme, as it was given.
+    """Return the URL without its scheme, as it was given; without what stands behind ``?`` in one of http.
 
     Examples
     --------
     >>> key_of_url("s3://bucket/a/b.jpg"), key_of_url("/data/b.jpg"), key_of_url("photos/b.jpg")
     ('bucket/a/b.jpg', 'data/b.jpg', 'photos/b.jpg')
     """
-    path = public(url).split("://", 1)[-1].replace(os.sep, "/")
+    path = public(without_query(url)).split("://", 1)[-1].replace(os.sep, "/")
     return posixpath.normpath(posixpath.join("/", path)).lstrip("/")
 
 
 def _relative(path: str, base: str) -> str:
-    base = base.rstrip("/") + "/"
+    path, base = without_query(path), without_query(base).rstrip("/") + "/"
     if not path.startswith(base):
         raise RecipeError(f"{public(path)} does not lie in the root {public(base)}")
     return path[len(base) :]

@@ -8,7 +8,7 @@ import os
 import posixpath
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaleidoscope.errors import KaleidoscopeError, RecipeError, StoreError
 from kaleidoscope.file_info import written_at
-from kaleidoscope.objects import FsspecObjects, Objects, created, objects_of
+from kaleidoscope.objects import FsspecObjects, Objects, created, objects_of, protocol_of
 from kaleidoscope.pieces import pieces_of
-from kaleidoscope.urls import options_in, options_of, public
+from kaleidoscope.retries import described, silence_in
+from kaleidoscope.urls import options_in, options_of, public, shows_secrets
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _NO_ROOM = "; make room, and start the same again"
 _NOT_ALLOWED = "; choose another place, or have this one opened to you"
+_NO_ENDPOINT = "; check the endpoint (AWS_ENDPOINT_URL, endpoint_url)"
 #: What to do next when a disk says no.
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM),
@@ -67,14 +69,13 @@ def filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tu
             return kind(**named, **options), str(kind._strip_protocol(url))  # noqa: SLF001 - as above
         fs, path = fsspec.core.url_to_fs(url, **options)
     except Exception as error:  # noqa: BLE001 - an unknown host, a missing option: each library has its own way
-        raise StoreError(f"cannot open {public(url)!r}: {error}") from None
+        raise StoreError(public(f"cannot open {url!r}: {error}")) from None
     return fs, path
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
     """Whether this filesystem is the machine's own."""
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    return protocol in {"file", "local"}
+    return protocol_of(fs) in {"file", "local"}
 
 
 @contextmanager
@@ -95,9 +96,12 @@ def store_errors(doing: str) -> Iterator[None]:
         raise StoreError(f"cannot {public(doing)}: a folder stands where a file should") from None
     except NotADirectoryError:
         raise StoreError(f"cannot {public(doing)}: a file stands where a folder should") from None
-    except Exception as error:  # each store's library has exceptions of its own
-        advice = _ADVICE.get(getattr(error, "errno", None) or 0, "")
-        raise StoreError(public(f"cannot {doing}: {type(error).__name__}: {error}{advice}")) from error
+    except Exception as error:  # noqa: BLE001 - each store's library has exceptions of its own
+        said = described(error)
+        unreachable = "s3://" in doing and silence_in(said)
+        advice = _NO_ENDPOINT if unreachable else _ADVICE.get(getattr(error, "errno", None) or 0, "")
+        cause = None if shows_secrets(error) else error  # whoever catches this may print both
+        raise StoreError(public(f"cannot {doing}: {said}{advice}")) from cause
 
 
 def read_url(url: str, storage_options: Mapping[str, Any] | None = None) -> bytes:
@@ -205,7 +209,11 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether there is an object of that name."""
         with store_errors(f"look for {self.url}/{name}"):
-            return bool(self.fs.exists(self.path(name)))
+            return bool(self._ask(name, lambda fs, path: fs.exists(path)))
+
+    def _ask(self, name: str, question: Callable[[AbstractFileSystem, str], Any]) -> Any:
+        path = self.path(name)
+        return self.objects.ask(path, lambda fs: question(fs, path))
 
     @property
     def takes_pieces(self) -> bool:
@@ -272,13 +280,14 @@ class Store:
         """Return the names of all objects, those in folders too."""
         base = self.path("").rstrip("/") + "/"
         with store_errors(f"list {self.url}"):
-            return [str(name).removeprefix(base) for name in self.fs.find(self.path(""), refresh=True)]
+            found = self._ask("", lambda fs, path: fs.find(path, refresh=True))
+            return [str(name).removeprefix(base) for name in found]
 
     def look(self, folder: str = "") -> Iterator[Found]:
         """Yield all objects under a folder, those in folders of it too, by one listing: no request for each."""
         base = self.path("").rstrip("/") + "/"
         with store_errors(f"list {self.url}/{folder}"):
-            found = self.fs.find(self.path(folder), detail=True, refresh=True)
+            found = self._ask(folder, lambda fs, path: fs.find(path, detail=True, refresh=True))
         for path, info in found.items():
             if not str(path).endswith("/"):  # an empty object that some tools make for a folder
                 yield Found(str(path).removeprefix(base), int(info["size"] or 0), written_at(info))
@@ -287,7 +296,7 @@ class Store:
         """Return the names of the objects directly in a folder, sorted; none if there is no such folder."""
         with store_errors(f"list {self.url}/{folder}"):
             try:
-                found = self.fs.ls(self.path(folder), detail=True, refresh=True)
+                found = self._ask(folder, lambda fs, path: fs.ls(path, detail=True, refresh=True))
             except FileNotFoundError:
                 return []
             return sorted(str(i["name"]).rsplit("/", 1)[-1] for i in found if i["type"] == "file")

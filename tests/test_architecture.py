@@ -24,6 +24,7 @@ RANKS = [
         "ops",
         "codecs",
         "urls",
+        "log",
         "opening",
         "retries",
         "pieces",
@@ -36,7 +37,6 @@ RANKS = [
         "archives",
         "read_ahead",
         "write_behind",
-        "log",
     ),
     ("tree",),
     (

@@ -333,6 +333,18 @@ class TestErrors:
         assert "ftp://host/nothing" in str(caught.value)
 
 
+@pytest.mark.parametrize("names", ["{000,003}.jpg", "{000,003}*.jpg"])
+def test_braces_that_find_nothing_say_what_they_are_for(make, names):
+    folder = make("000.jpg", "003.jpg")
+    with pytest.raises(StoreError, match=r"; braces are expanded for archives only: give a list, or a glob$"):
+        list_images(f"{folder}/{names}")
+
+
+def test_an_image_called_with_braces_is_listed(make):
+    folder = make("{000,003}.jpg")
+    assert list_images(f"{folder}/{{000,003}}.jpg").entries.keys.tolist() == ["{000,003}.jpg"]
+
+
 def test_a_bag_shows_no_credentials_of_its_root():
     from kaleidoscope.bag import ImageBag
 

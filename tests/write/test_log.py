@@ -74,7 +74,8 @@ def test_storage_options_are_told_nobody(photos, augmented, caplog):
 
 def test_a_worker_tells_it_where_dask_says(photos, augmented, apart, tmp_path):
     address = apart(1, DASK_LOGGING__KALEIDOSCOPE="info")
-    with Client(scheduler_file=address):
+    with Client(scheduler_file=address) as client:
+        client.wait_for_workers(1, timeout=60)
         report = augmented(photos, 1).write(tmp_path / "out").compute()
     assert report.failed == 2
     log = tmp_path / "worker-0.log"
