@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaleidoscope.layouts import Layout, ShardName
 from kaleidoscope.manifest import PartName, Row
-from kaleidoscope.pieces import pieces_of, size_of, whole
+from kaleidoscope.pieces import pieces_of, size_of
 from kaleidoscope.sinks import MASK_FORMAT, mask_name, sample_name
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ class Shards(ABC):
 
     def _end(self) -> None:
         data = self._ended()
-        if not self._writer.store.takes_pieces:
-            data = whole(data)  # here, so that the pieces need not wait until it is written
         mark = reduce(lambda mark, piece: zlib.crc32(piece, mark), pieces_of(data), 0)
         shard = ShardName(self._part.block, self._part.serial, self._number, mark, self._layout.extension)
         self._writer.write(str(shard), data)
@@ -117,9 +115,13 @@ class TarShards(Shards):
 
     def __init__(self, writer: WriteBehind, layout: Layout, part: PartName) -> None:
         super().__init__(writer, layout, part)
-        self._pieces: list[Buffer] = []  # never put together: a store sends them as they are
-        self._size = 0
         self._next: list[Buffer] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._size = 0
+        # Where a store sends pieces as they are, they are never put together; elsewhere at once, lest it be held twice.
+        self._held: list[Buffer] | io.BytesIO = [] if self._writer.store.takes_pieces else io.BytesIO()
 
     def name(self, output: str) -> str:
         """Return the member's name."""
@@ -136,13 +138,21 @@ class TarShards(Shards):
 
     def _add(self, row: Row, data: Buffer, masks: Mapping[str, bytes]) -> None:
         pieces = self._next or _members(row, data, masks)
-        self._pieces += pieces
+        self._hold(pieces)
         self._size += size_of(pieces)
         self._next = []
 
+    def _hold(self, pieces: list[Buffer]) -> None:
+        if isinstance(self._held, list):
+            self._held += pieces
+        else:
+            self._held.writelines(pieces)
+
     def _ended(self) -> Content:
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        return [*pieces, _TAR_END]
+        self._hold([_TAR_END])
+        held = self._held
+        self._begin()
+        return held if isinstance(held, list) else held.getvalue()
 
 
 def _members(row: Row, data: Buffer, masks: Mapping[str, bytes]) -> list[Buffer]:
