@@ -68,7 +68,10 @@ def test_of_two_recipes_at_once_one_is_written_and_the_other_refused(
         outputs, rows, record = objects_of(Store(target, options))
         assert outputs == whole[winner][0]
         assert rows.equals(whole[winner][1])
-        assert record == whole[winner][2], "a lease or something unfinished was left, or the other's record"
+        left = {name: Store(target, options).read(name) for name in record - whole[winner][2]}
+        assert record == whole[winner][2], (
+            f"a lease or something unfinished was left, or the other's record: {left} {came}"
+        )
         won.append(winner)
     assert rounds < 100 or set(won) == {0, 1}, "the same one was always first: nothing was tried"
 
