@@ -38,6 +38,8 @@ _RENEW_EVERY = 15.0
 #: Seconds from the look to the lease, on a store that knows no conditional puts: who needs more starts again.
 _SETTLES_IN = 1.0
 _LOOKS = 5
+#: And at leases that are listed and have gone, with seconds between.
+_LOOKS_FOR_GONE, _BETWEEN_LOOKS = 6, 0.05
 #: Seconds after which a task looks whether its run was given up or taken over.
 CHECK_EVERY = 1.0
 State = Literal["new", "checked", "open", "failed"]
@@ -186,18 +188,22 @@ def _text(owner: Owner, state: State) -> bytes:
 
 def _held(store: Store) -> dict[int, tuple[Lease, float]]:
     """Return the leases there are by their numbers, each with the seconds since its last sign of life."""
-    while True:
-        found = {}
+    for look in range(_LOOKS_FOR_GONE):
+        if look:
+            time.sleep(_BETWEEN_LOOKS)
+        found, gone = {}, False
         names = [match for match in map(_NAME.fullmatch, store.list(RECORD_FOLDER)) if match]
         for match in names:
             data = store.read_if_there(f"{RECORD_FOLDER}/{match[0]}")
             if data is None:
-                break  # it went while we looked, and another one may have come: look again
+                gone = True  # it went while we looked, and another one may have come: look again
+                continue
             content = _content(store, match[0], data)
             lease = Lease(store, Owner(**content["owner"]), int(match[1]), content["state"])
             found[lease.number] = (lease, time.time() - content["renewed"])
-        else:
-            return found
+        if not gone:
+            break
+    return found  # what a server goes on listing that is not there, as rclone may after a put and a delete at once
 
 
 def take_lease(store: Store, owner: Owner) -> Lease:

@@ -259,6 +259,21 @@ class TestGivingUp:
         give_up(store, "mine")
 
 
+class Forgetful(Store):
+    """A server that goes on listing a lease which is not there."""
+
+    def list(self, folder):
+        return sorted({*super().list(folder), "lease-1.json"})
+
+
+def test_a_lease_that_is_listed_and_not_there_is_none(tmp_path):
+    store = Forgetful(str(tmp_path / "out"))
+    lease = take_lease(store, Owner.here("mine"))
+    lease.release()
+    give_up(store, "mine")
+    assert take_lease(store, Owner.here("next")).number == 1
+
+
 def test_of_eight_threads_at_once_one_wins(disk):
     rounds, workers = 10, 8
     start = threading.Barrier(workers)

@@ -68,7 +68,9 @@ def test_of_two_recipes_at_once_one_is_written_and_the_other_refused(
         outputs, rows, record = objects_of(Store(target, options))
         assert outputs == whole[winner][0]
         assert rows.equals(whole[winner][1])
-        left = {name: Store(target, options).read(name) for name in record - whole[winner][2]}
+        # rclone goes on listing an object that was put and deleted at once, which is not there.
+        left = {name: Store(target, options).read_if_there(name) for name in record - whole[winner][2]}
+        record = record - {name for name, data in left.items() if data is None}
         assert record == whole[winner][2], (
             f"a lease or something unfinished was left, or the other's record: {left} {came}"
         )
