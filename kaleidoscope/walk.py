@@ -295,7 +295,7 @@ def _step(trip: Trip, child: PlannedNode, view: View) -> Iterator[Outcome | Hand
         if isinstance(op, Geometric) and op.fuses:
             below = below_map(child, op, view, frame, lineage)
         else:
-            made = _settle(trip, settled_at(view), list(moves_of(op, params, view.frame)), lineage)
+            made = _settle(trip, settled_at(view), moves_of(op, params, view.frame), lineage)
             below = View.at(made, frame)
     except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows
         yield from lost(trip, child, lineage, error)

@@ -328,7 +328,7 @@ class _Run:
                 if isinstance(op, Geometric) and op.fuses:
                     view = below_map(child, op, view, frame, lineage)
                 else:
-                    moves.append(list(moves_of(op, lineage[-1].params, view.frame)))
+                    moves.append(moves_of(op, lineage[-1].params, view.frame))
                     starts.append(settled_at(view))
                     view = replace(View.at(starts[-1], frame), lineage=lineage)
             except Exception as error:  # noqa: BLE001 - an op, perhaps a user's, may raise anything: it becomes rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,7 +15,7 @@ from kaleidoscope.backends.moves import Move, Warp
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Resampling, into
 from kaleidoscope.ops.interpolate import interpolate
-from kaleidoscope.record import Frame
+from kaleidoscope.record import Frame, name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,29 +38,29 @@ class Cv2Backend:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._free: dict[Frame, list[NDArray[Any]]] = {}
+        self._free: dict[tuple[tuple[int, ...], str], list[NDArray[Any]]] = {}
         self._lent = 0
 
     def take(self, frame: Frame) -> NDArray[Any]:
         """Return a buffer of that frame, its content undefined; hand it back with `release`."""
         self._lent += 1
-        free = self._free.get(frame)
+        free = self._free.get((frame.shape, frame.dtype))
         if free:
             return free.pop()
         if self._lent + sum(map(len, self._free.values())) > MOST_BUFFERS:
             self._free.clear()  # they are of other frames: images, or what is cut out of them, differ in size
         self.counts["buffer"] += 1
-        return np.empty(frame.shape, frame.dtype)
+        return _aligned(frame)
 
     def release(self, pixels: NDArray[Any]) -> None:
         """Take a buffer back, to be used again."""
         self._lent -= 1
-        self._free.setdefault(Frame.of(pixels), []).append(pixels)
+        self._free.setdefault((pixels.shape, name_of(pixels)), []).append(pixels)
 
     def apply(self, src: NDArray[Any], moves: Iterable[Move]) -> NDArray[Any]:
         """Return what some applications, one after another, make of `src`, in a new buffer."""
         now = src
-        for move in list(moves):  # what cannot be done is refused before anything is
+        for move in moves:
             try:
                 made = self._apply_one(now, move)
             finally:
@@ -109,6 +110,19 @@ class Cv2Backend:
         return out
 
 
+#: Where a buffer begins: at a line of the cache. OpenCV inverts or flips 512 x 512 x 3 in 0.02 ms instead of
+#: 0.03 from where NumPy would put it.
+_LINE = 64
+
+
+def _aligned(frame: Frame) -> NDArray[Any]:
+    """Return an array of that frame, its content undefined."""
+    size = math.prod(frame.shape) * np.dtype(frame.dtype).itemsize
+    plain = np.empty(size + _LINE, np.uint8)
+    start = -plain.ctypes.data % _LINE
+    return plain[start : start + size].view(frame.dtype).reshape(frame.shape)
+
+
 def warp_into(out: NDArray[Any], src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling | None) -> None:
     """Fill `out`, shape (H, W, C), with `src` moved by `matrix`; see `Cv2Backend.warp`."""
     if resampling is None:
@@ -125,40 +139,30 @@ def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling
         interpolate(lambda some, **how: cv2.warpPerspective(some, matrix, size, **how), src, out, resampling)
 
 
-#: By how much a matrix that permutes pixels may be off: products of several are, in the last bits.
-_ROUNDING = 1e-6
-#: OpenCV has no more channels than these.
-_FLIPPED_CHANNELS = 128
-#: ``cv2.flip``'s code for which axes run backwards: (across, down).
-_FLIP_CODE = {(-1, 1): 1, (1, -1): 0, (-1, -1): -1}
-#: OpenCV transposes no more channels than these.
-_TRANSPOSED_CHANNELS = 4
-#: ``cv2.rotate``'s code for the signs that remain after a transposition: (across, down).
-_TURN_CODE = {(-1, 1): cv2.ROTATE_90_CLOCKWISE, (1, -1): cv2.ROTATE_90_COUNTERCLOCKWISE}
+#: The symmetries of a rectangle, by the corner of their matrix, row by row: how OpenCV makes each, many times as fast
+#: as a copy by NumPy, and for how many channels.
+_SYMMETRIES: dict[tuple[float, ...], tuple[Callable[..., NDArray[Any]] | None, int]] = {
+    (1, 0, 0, 1): (None, 0),
+    (-1, 0, 0, 1): (partial(cv2.flip, flipCode=1), 128),
+    (1, 0, 0, -1): (partial(cv2.flip, flipCode=0), 128),
+    (-1, 0, 0, -1): (partial(cv2.flip, flipCode=-1), 128),
+    (0, -1, 1, 0): (partial(cv2.rotate, rotateCode=cv2.ROTATE_90_CLOCKWISE), 4),
+    (0, 1, -1, 0): (partial(cv2.rotate, rotateCode=cv2.ROTATE_90_COUNTERCLOCKWISE), 4),
+    (0, 1, 1, 0): (cv2.transpose, 4),
+    (0, -1, -1, 0): (None, 0),
+}
 
 
 def _permute(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[Any]) -> None:
     """Move whole pixels by one of the eight symmetries of a rectangle."""
-    # In plain numbers: NumPy's allclose and sort took three times as long as the flip.
-    signs = []
-    for row, side in zip(matrix[:2].tolist(), (out.shape[1], out.shape[0]), strict=True):
-        low = high = row[2]
-        for factor, length in zip(row[:2], (src.shape[1] - 1, src.shape[0] - 1), strict=True):
-            sign = round(factor)
-            low, high = low + min(0, sign * length), high + max(0, sign * length)
-            signs.append(sign)
-            if abs(factor - sign) > _ROUNDING:
-                low = math.inf
-        if abs(low) > _ROUNDING or abs(high - (side - 1)) > _ROUNDING:
-            raise OpError(f"expected a matrix that moves pixels onto pixels of {Frame.of(out)}, got {matrix.tolist()}")
-    a, b, c, d = signs
-    if (a, d) in _FLIP_CODE and src.shape[2] <= _FLIPPED_CHANNELS:
-        into(out, cv2.flip(src, _FLIP_CODE[a, d], dst=out))  # 20 times as fast as a reversed copy by NumPy
-    elif b == c == 0:
-        np.copyto(out, src[::d, ::a])
-    elif (b, c) in _TURN_CODE and src.shape[2] <= _TRANSPOSED_CHANNELS:
-        into(out, cv2.rotate(src, _TURN_CODE[b, c], dst=out))  # a tenth of the time of NumPy, as is the next
-    elif (b, c) == (1, 1) and src.shape[2] <= _TRANSPOSED_CHANNELS:
-        into(out, cv2.transpose(src, dst=out))
+    (a, b, x), (c, d, y), _ = matrix.tolist()  # in plain numbers: NumPy's comparisons take as long as the flip
+    across, down = (a, d) if a else (b, c)
+    moved = src if a else src.transpose(1, 0, 2)
+    last = (out.shape[1] - 1 if across < 0 else 0, out.shape[0] - 1 if down < 0 else 0)
+    if (a, b, c, d) not in _SYMMETRIES or (x, y) != last or moved.shape != out.shape:
+        raise OpError(f"expected a matrix that moves pixels onto pixels of {Frame.of(out)}, got {matrix.tolist()}")
+    call, most = _SYMMETRIES[a, b, c, d]
+    if call is not None and src.shape[2] <= most:
+        into(out, call(src, dst=out))
     else:
-        np.copyto(out, src.transpose(1, 0, 2)[::c, ::b])
+        np.copyto(out, moved[:: int(down), :: int(across)])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kaleidoscope.ops.base import Geometric, Op, Params, Resampling
 from kaleidoscope.ops.choose import Choice
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One op that fills its outcome itself, with what it drew."""
 
     op: Op
@@ -25,8 +23,7 @@ class Kernel:
     after: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Warp:
+class Warp(NamedTuple):
     """One map, of one op or of neighbours, and one interpolation.
 
     Parameters
@@ -48,20 +45,22 @@ class Warp:
 Move = Kernel | Warp
 
 
-def moves_of(op: Op, params: Params, frame: Frame) -> Iterator[Move]:
-    """Yield the applications of an op to an image of that frame: of a choice, those that were drawn, or none.
+def moves_of(op: Op, params: Params, frame: Frame) -> list[Move]:
+    """Return the applications of an op to an image of that frame: of a choice, those that were drawn, or none.
 
     Neighbouring geometry inside a choice is one warp, here too.
     """
-    if not isinstance(op, Choice):
-        after = op.out_frame(frame, params)
-        if isinstance(op, Geometric) and not op.has_kernel:
-            yield Warp(op.matrix(frame, params), op.resampling, frame, after)
-        else:
-            yield Kernel(op, params, frame, after)
-        return
+    if isinstance(op, Choice):
+        return list(_moves_of_choice(op, params, frame))
+    after = op.out_frame(frame, params)
+    if isinstance(op, Geometric) and not op.has_kernel:
+        return [Warp(op.matrix(frame, params), op.resampling, frame, after)]
+    return [Kernel(op, params, frame, after)]
+
+
+def _moves_of_choice(choice: Choice, params: Params, frame: Frame) -> Iterator[Move]:
     warp: Warp | None = None
-    for each, its_params in op.steps(params):
+    for each, its_params in choice.steps(params):
         after = each.out_frame(frame, its_params)
         if isinstance(each, Geometric) and each.fuses:
             matrix = each.matrix(frame, its_params)

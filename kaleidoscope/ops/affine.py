@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +116,7 @@ class Rotate(Geometric):
         if not self.crop_border:
             return frame
         width, height = _borderless(frame.width, frame.height, params["angle"])
-        return replace(frame, height=height, width=width)
+        return frame.of_size(height, width)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the rotation and crop, shape (3, 3): source to output, in pixels at pixel centres."""
@@ -322,7 +321,7 @@ class Affine(Geometric):
                 f"Affine(fit_output=True): expected an outcome of at most {_LONGEST} pixels a side, got "
                 f"{sides[0]:.0f}x{sides[1]:.0f} from {frame}: scale or shear less"
             )
-        return replace(frame, height=max(1, int(sides[1])), width=max(1, int(sides[0])))
+        return frame.of_size(max(1, int(sides[1])), max(1, int(sides[0])))
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the whole map, shape (3, 3): source to output, in pixels at pixel centres."""

@@ -248,7 +248,7 @@ def into(out: NDArray[Any], result: NDArray[Any]) -> None:
     OpError
         If `result` is somewhere else.
     """
-    if not np.may_share_memory(result, out):
+    if result is not out and not np.may_share_memory(result, out):
         raise OpError(
             f"OpenCV did not write into the buffer: wanted {result.shape} {result.dtype}, "
             f"was given {out.shape} {out.dtype}"

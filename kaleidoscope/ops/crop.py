@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 POSITIONS = ("center", "top_left", "top_right", "bottom_left", "bottom_right", "random")
 
 
+def _between(one: int, value: int, other: int) -> bool:
+    """Return whether a value lies between two, of which either may be the greater, or is one of them."""
+    return one <= value <= other or other <= value <= one
+
+
 @op
 class _Crop(Geometric):
     """Cuts a window of fixed size out; what remains to be said is where."""
@@ -60,14 +65,14 @@ class _Crop(Geometric):
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Choose ``left`` and ``top``: the source's pixel that becomes the first; negative where it is padded."""
+        across, down = frame.width - self.width, frame.height - self.height
         return {
-            "left": self._start(rng, frame.width - self.width, "left"),
-            "top": self._start(rng, frame.height - self.height, "top"),
+            "left": self._choose(rng, across) if across >= 0 else self._padded(rng, across, "left"),
+            "top": self._choose(rng, down) if down >= 0 else self._padded(rng, down, "top"),
         }
 
-    def _start(self, rng: Generator, spare: int, near: str) -> int:
-        if spare >= 0:
-            return self._choose(rng, spare)
+    def _padded(self, rng: Generator, spare: int, near: str) -> int:
+        """Return where the window starts in an image that lacks some pixels, `spare`, below 0."""
         if self.pad_position == "random":
             return -int(rng.integers(-spare + 1))
         if self.pad_position == "center":
@@ -87,21 +92,20 @@ class _Crop(Geometric):
             If the image is smaller and not to be padded, if pixels cannot have the `fill`, or if the window was
             chosen for an image of another size.
         """
-        name = type(self).__name__
+        across, down = frame.width - self.width, frame.height - self.height
         if self.pad_if_needed:
             fields.refuse_fill(self, self.fill, frame)
-        elif self.height > frame.height or self.width > frame.width:
+        elif across < 0 or down < 0:
             raise OpError(
-                f"{name}(height={self.height}, width={self.width}): expected an image of at least "
+                f"{type(self).__name__}(height={self.height}, width={self.width}): expected an image of at least "
                 f"{self.width}x{self.height} pixels, got {frame}; pad_if_needed=True pads it, Resize enlarges it"
             )
-        for start, spare in ((params["left"], frame.width - self.width), (params["top"], frame.height - self.height)):
-            if not min(0, spare) <= start <= max(0, spare):
-                raise OpError(
-                    f"{name}: expected a window inside of {frame}, got {self.width}x{self.height} pixels from "
-                    f"({params['left']}, {params['top']}) on; was it drawn for an image of another size?"
-                )
-        return replace(frame, height=self.height, width=self.width)
+        if not (_between(0, params["left"], across) and _between(0, params["top"], down)):
+            raise OpError(
+                f"{type(self).__name__}: expected a window inside of {frame}, got {self.width}x{self.height} pixels "
+                f"from ({params['left']}, {params['top']}) on; was it drawn for an image of another size?"
+            )
+        return frame.of_size(self.height, self.width)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
@@ -111,7 +115,10 @@ class _Crop(Geometric):
         """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""
         left, top = params["left"], params["top"]
         window = src[max(0, top) : top + self.height, max(0, left) : left + self.width]
-        surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
+        if window.shape == out.shape:
+            np.copyto(out, window)
+        else:
+            surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
 
 
 @op
@@ -189,7 +196,7 @@ class RandomCrop(_Crop):
     short_name = "crop"
 
     def _choose(self, rng: Generator, spare: int) -> int:
-        return int(rng.integers(spare + 1))
+        return int(rng.random() * (spare + 1))  # a quarter of the time of rng.integers
 
 
 @op
@@ -271,7 +278,7 @@ class Pad(Geometric):
         """
         fields.refuse_fill(self, self.fill, frame)
         left, top, right, bottom = self._sides
-        return replace(frame, height=top + frame.height + bottom, width=left + frame.width + right)
+        return frame.of_size(top + frame.height + bottom, left + frame.width + right)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift by the left and the upper border, shape (3, 3), in pixels at pixel centres."""
@@ -291,7 +298,7 @@ def check_window(part: Geometric, frame: Frame, params: Params) -> None:
     OpError
         If it was drawn for an image of another size.
     """
-    left, top, width, height = (params[name] for name in ("left", "top", "width", "height"))
+    left, top, width, height = params["left"], params["top"], params["width"], params["height"]
     if not (0 <= left < left + width <= frame.width and 0 <= top < top + height <= frame.height):
         raise OpError(
             f"{type(part).__name__}: expected a window inside of {frame}, got {width}x{height} pixels from "

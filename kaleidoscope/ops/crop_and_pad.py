@@ -191,7 +191,7 @@ class CropAndPad(Geometric):
 def _grown(frame: Frame, params: Params) -> Frame:
     """Return the frame of what is left and put around."""
     height = frame.height + params["top"] + params["bottom"]
-    return replace(frame, height=height, width=frame.width + params["left"] + params["right"])
+    return frame.of_size(height, frame.width + params["left"] + params["right"])
 
 
 def _leaving_one(before: int, after: int, length: int) -> tuple[int, int]:

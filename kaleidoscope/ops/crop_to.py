@@ -106,15 +106,13 @@ class Crop(Geometric):
 
         Nothing is left to chance but where a smaller image lies, by ``"random"``.
         """
-        left, width = self._along(rng, self.x_min, self.x_max, frame.width, "left")
-        top, height = self._along(rng, self.y_min, self.y_max, frame.height, "top")
-        return {"left": left, "top": top, "width": width, "height": height}
-
-    def _along(self, rng: Generator, start: int, end: int, length: int, near: str) -> tuple[int, int]:
-        """Return start and length of the window along an axis of that length."""
+        left, top, right, bottom = self.x_min, self.y_min, self.x_max, self.y_max
         if not self.pad_if_needed:
-            return start, min(end, length) - start
-        return start - _before(rng, max(0, end - length), self.pad_position, near), end - start
+            width, height = min(right, frame.width) - left, min(bottom, frame.height) - top
+            return {"left": left, "top": top, "width": width, "height": height}
+        before = _before(rng, max(0, right - frame.width), self.pad_position, "left")
+        above = _before(rng, max(0, bottom - frame.height), self.pad_position, "top")
+        return {"left": left - before, "top": top - above, "width": right - left, "height": bottom - top}
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the frame of the window.
@@ -134,7 +132,7 @@ class Crop(Geometric):
             )
         else:
             check_window(self, frame, params)
-        return replace(frame, height=height, width=width)
+        return frame.of_size(height, width)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
@@ -143,15 +141,16 @@ class Crop(Geometric):
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""
         left, top = params["left"], params["top"]
-        before = max(0, -left), max(0, -top)
-        after = max(0, left + out.shape[1] - src.shape[1]), max(0, top + out.shape[0] - src.shape[0])
-        if any(before) or any(after):
+        height, width = out.shape[:2]
+        if left < 0 or top < 0 or left + width > src.shape[1] or top + height > src.shape[0]:
             # All of the image first: what a border repeats may lie outside of the window.
-            height, width = (src.shape[1 - i] + before[i] + after[i] for i in (1, 0))
-            padded = np.empty((height, width, src.shape[2]), src.dtype)
+            before = max(0, -left), max(0, -top)
+            after = max(0, left + width - src.shape[1]), max(0, top + height - src.shape[0])
+            sides = (src.shape[1 - i] + before[i] + after[i] for i in (1, 0))
+            padded = np.empty((*sides, src.shape[2]), src.dtype)
             surround(src, *before, str(self.border_mode), self.fill, padded)
-            src, params = padded, {**params, "left": left + before[0], "top": top + before[1]}
-        np.copyto(out, window_of(src, params))
+            src, left, top = padded, left + before[0], top + before[1]
+        np.copyto(out, src[top : top + height, left : left + width])
 
 
 @op
@@ -254,7 +253,7 @@ class PadIfNeeded(Geometric):
             raise OpError(
                 f"PadIfNeeded: {params} is not what {frame} needs; was it drawn for an image of another size?"
             )
-        return replace(frame, height=frame.height + down, width=frame.width + across)
+        return frame.of_size(frame.height + down, frame.width + across)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift by the left and the upper border, shape (3, 3), in pixels at pixel centres."""

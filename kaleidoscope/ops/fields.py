@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from kaleidoscope.errors import OpError, RecipeError, did_you_mean
 from kaleidoscope.ops.base import Part
 
@@ -341,7 +339,7 @@ def refuse_fill(part: Part, value: float | tuple[float, ...], frame: Frame, fiel
             f"{name}({field}={value!r}): expected one number or one for each of the {frame.channels} "
             f"channels of {frame}, got {len(value)}"
         )
-    if np.max(value) > frame.max_value:
+    if (max(value) if isinstance(value, tuple) else value) > frame.max_value:
         raise OpError(f"{name}({field}={value!r}): expected at most {frame.max_value:g}, the most of {frame.dtype}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kaleidoscope.record import Frame
+
+
+@lru_cache(maxsize=64)
+def _mirror_across(width: int) -> NDArray[np.float64]:
+    """Return the map of the mirror, read-only: an array takes as long to make as a row to flip."""
+    matrix = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    matrix.flags.writeable = False
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def _mirror_down(height: int) -> NDArray[np.float64]:
+    """Return the map of the mirror, read-only."""
+    matrix = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, height - 1.0], [0.0, 0.0, 1.0]])
+    matrix.flags.writeable = False
+    return matrix
 
 
 @op
@@ -34,7 +50,7 @@ class HorizontalFlip(Geometric):
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the map of the mirror, shape (3, 3), source to output, in pixels at pixel centres."""
-        return np.array([[-1.0, 0.0, frame.width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        return _mirror_across(frame.width)
 
 
 @op
@@ -55,7 +71,7 @@ class VerticalFlip(Geometric):
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the map of the mirror, shape (3, 3), source to output, in pixels at pixel centres."""
-        return np.array([[1.0, 0.0, 0.0], [0.0, -1.0, frame.height - 1.0], [0.0, 0.0, 1.0]])
+        return _mirror_down(frame.height)
 
 
 @op
@@ -83,7 +99,7 @@ class Transpose(Geometric):
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the frame with width and height exchanged."""
-        return replace(frame, height=frame.width, width=frame.height)
+        return frame.of_size(frame.width, frame.height)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the map of the mirror, shape (3, 3), source to output, in pixels at pixel centres."""
@@ -123,7 +139,7 @@ class RandomRotate90(Geometric):
         """Return the frame, lying on its side after an odd number of quarter turns."""
         if params["factor"] % 2 == 0:
             return frame
-        return replace(frame, height=frame.width, width=frame.height)
+        return frame.of_size(frame.width, frame.height)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the quarter turns, shape (3, 3), source to output, in pixels at pixel centres."""

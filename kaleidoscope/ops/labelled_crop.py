@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -48,7 +47,7 @@ class _LabelledCrop(Geometric):
             If the window was drawn for an image of another size.
         """
         check_window(self, frame, params)
-        return replace(frame, height=params["height"], width=params["width"])
+        return frame.of_size(params["height"], params["width"])
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""

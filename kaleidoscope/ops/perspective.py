@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,7 +157,7 @@ class Perspective(Geometric):
                 f"{sides[0]:.0f}x{sides[1]:.0f} from {frame}: use a smaller scale"
             )
         width, height = (max(1, int(side)) for side in sides)
-        return replace(frame, height=height, width=width)
+        return frame.of_size(height, width)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the whole map, shape (3, 3): source to output, in pixels at pixel centres."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from kaleidoscope.ops import fields
@@ -50,7 +49,7 @@ class _ResizedCrop(Sized):
             If the window was drawn for an image of another size.
         """
         check_window(self, frame, params)
-        return replace(frame, height=self.size[0], width=self.size[1])
+        return frame.of_size(*self.size)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the window's corner to (0, 0) and the scaling after it, shape (3, 3)."""

@@ -87,7 +87,7 @@ class WholeSized(Sized):
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the frame of the new size."""
         height, width = self.size_of(params)
-        return replace(frame, height=height, width=width)
+        return frame.of_size(height, width)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the scaling, shape (3, 3): source to output, in pixels at pixel centres."""

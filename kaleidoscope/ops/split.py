@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +111,7 @@ class Tile(Geometric):
         top, bottom, left, right = self._edges(frame)
         if bottom == top or right == left:
             raise OpError(f"expected at least {self.cols}x{self.rows} pixels to split, got {frame}")
-        return replace(frame, height=bottom - top, width=right - left)
+        return frame.of_size(bottom - top, right - left)
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the tile's corner to the origin."""
