@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,10 @@ import cv2
 import numpy as np
 
 from kaleidoscope.ops.base import into
+from kaleidoscope.ops.scratch import scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Bytes of planes that a thread keeps for the next image: new memory costs more than the splitting.
-_KEPT = 2**24
-_kept = threading.local()
 
 #: All of OpenCV takes this many; some of it up to 128, more slowly.
 _AT_ONCE = 4
@@ -86,11 +82,6 @@ def split(src: NDArray[Any]) -> list[NDArray[Any]]:
 
     They may be written to: they are no views, but lie where this thread's last ones lay.
     """
-    shape = (src.shape[2], *src.shape[:2])
-    last: NDArray[Any] | None = getattr(_kept, "planes", None)
-    if last is None or last.shape != shape or last.dtype != src.dtype:
-        last = np.empty(shape, src.dtype)
-        _kept.planes = last if last.nbytes <= _KEPT else None
-    planes = list(last)
+    planes = list(scratch("planes", (src.shape[2], *src.shape[:2]), src.dtype))
     cv2.split(np.ascontiguousarray(src), planes)
     return planes

@@ -10,6 +10,7 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
+from kaleidoscope.ops.scratch import scratch
 from kaleidoscope.ops.tables import look_up
 from kaleidoscope.record import max_value_of
 
@@ -123,7 +124,8 @@ def _shift_hsv_8bit(src: NDArray[Any], hue: float, sat: float, val: float, out: 
     tables[1] = np.rint(np.clip(levels + sat, 0, 255))
     tables[1, 0] = 0
     tables[2] = np.rint(np.clip(levels + val, 0, 255))
-    hsv = cv2.cvtColor(src, cv2.COLOR_RGB2HSV_FULL)
+    hsv = scratch("colours", (*src.shape[:2], RGB), np.uint8)
+    cv2.cvtColor(src, cv2.COLOR_RGB2HSV_FULL, dst=hsv)
     look_up(hsv, tables, hsv)
     into(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=out, dstCn=src.shape[2]))
 

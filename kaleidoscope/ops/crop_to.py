@@ -10,7 +10,7 @@ import numpy as np
 from kaleidoscope.errors import OpError, RecipeError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Geometric, Params, op
-from kaleidoscope.ops.crop import POSITIONS, check_window, shift, surround, window_of
+from kaleidoscope.ops.crop import POSITIONS, check_window, shift, surround
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -11,8 +11,9 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.ops.channels import RGBA, colour_count
+from kaleidoscope.ops.channels import RGBA, colour_count, split
 from kaleidoscope.ops.levels import keep_alpha
+from kaleidoscope.ops.tables import look_up_in_place
 from kaleidoscope.record import max_value_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from kaleidoscope.record import Frame
 
 GREY, RGB = 1, 3
+#: From how many pixels have each value to what each becomes.
+TableOf = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 
 
 @op
@@ -94,7 +97,9 @@ class CLAHE(Op):
                 out[..., 0] = clahe.apply(np.ascontiguousarray(src[..., 0]))
                 return
             lab = cv2.cvtColor(np.ascontiguousarray(src), cv2.COLOR_RGB2LAB)
-            lab = cv2.insertChannel(clahe.apply(cv2.extractChannel(lab, 0)), lab, 0)
+            planes = split(lab)
+            clahe.apply(planes[0], dst=planes[0])
+            cv2.merge(planes, dst=lab)
             into(out, cv2.cvtColor(lab, cv2.COLOR_LAB2RGB, dst=out, dstCn=src.shape[2]))
         else:
             most = np.float32(max_value_of(src))
@@ -183,21 +188,17 @@ class Equalize(Op):
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), its tones spread."""
         if self.by_channels or src.shape[2] == GREY:
-            _by_planes(src, self._spread, out)
+            _by_planes(src, self.table, out)
             return
         luma = cv2.cvtColor(_whole_numbers(src), cv2.COLOR_RGB2YCrCb)
-        luma = cv2.insertChannel(self._spread(cv2.extractChannel(luma, 0)), luma, 0)
+        plane = cv2.extractChannel(luma, 0)
+        _spread(plane, self.table)
+        luma = cv2.insertChannel(plane, luma, 0)
         if out.dtype == np.float32:
             _as_before(cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB, dstCn=out.shape[2]), out)
         else:
             into(out, cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB, dst=out, dstCn=out.shape[2]))
         keep_alpha(src, out)
-
-    def _spread(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """Return one channel of whole numbers, shape (H, W), its tones spread."""
-        if self.mode == "cv" and plane.dtype == np.uint8:
-            return cv2.equalizeHist(plane)
-        return cv2.LUT(plane, self.table(_histogram(plane)).astype(plane.dtype))
 
     def table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what each value of a channel becomes, by how often each occurs."""
@@ -264,7 +265,7 @@ class AutoContrast(Op):
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), its tones spread."""
-        _by_planes(src, lambda plane: cv2.LUT(plane, self.table(_histogram(plane)).astype(plane.dtype)), out)
+        _by_planes(src, self.table, out)
 
     def table(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what each value becomes, for a channel with so many pixels of each."""
@@ -332,18 +333,25 @@ def _histogram(plane: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(cv2.calcHist([plane], [0], None, [levels], (0, levels)).ravel().astype(np.float64))
 
 
-def _by_planes(src: NDArray[Any], spread: Callable[[NDArray[Any]], NDArray[Any]], out: NDArray[Any]) -> None:
-    """Fill `out` with what `spread` makes of each colour, shape (H, W), of whole numbers; alpha is copied."""
+def _spread(plane: NDArray[Any], table: TableOf) -> None:
+    """Spread the tones of one channel of whole numbers, shape (H, W), in its place."""
+    look_up_in_place(plane, table(_histogram(plane)).astype(plane.dtype))
+
+
+def _by_planes(src: NDArray[Any], table: TableOf, out: NDArray[Any]) -> None:
+    """Fill `out` with `src`, the tones of each colour spread by itself; alpha is copied."""
     channels = src.shape[2]
     if out.dtype == np.float32 or channels > RGBA:  # OpenCV refuses more than 128 channels
         pixels = _whole_numbers(src)
         for channel in range(colour_count(channels)):
-            _as_before(spread(np.ascontiguousarray(pixels[..., channel])), out[..., channel])
+            plane = pixels[..., channel].copy()
+            _spread(plane, table)
+            _as_before(plane, out[..., channel])
         keep_alpha(src, out)
         return
-    planes = list(cv2.split(np.ascontiguousarray(src)))
-    for channel in range(colour_count(channels)):
-        planes[channel] = spread(planes[channel])
+    planes = split(src)
+    for plane in planes[: colour_count(channels)]:
+        _spread(plane, table)
     into(out, cv2.merge(planes, dst=out))
 
 

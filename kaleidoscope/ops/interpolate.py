@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops.base import Resampling, into
 from kaleidoscope.ops.channels import by_groups
+from kaleidoscope.ops.scratch import scratch
 from kaleidoscope.record import Frame
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ BORDER = {
 MAX_SIDE = 32767
 #: Channels.
 RGB = 3
-#: Bytes of an array of four channels that a thread keeps for the next image: new memory costs as much as the warp.
-_KEPT = 2**24
-_kept = threading.local()
 
 
 def interpolate(
@@ -78,8 +75,9 @@ def interpolate(
 
     if channels == RGB and resampling.interpolation == "linear" and out.dtype != np.float32:
         # OpenCV 5.0 interpolates four channels in half the time of three, to the same values.
-        four = cv2.cvtColor(src, cv2.COLOR_RGB2RGBA, dst=_scratch("source", src))
-        made = some_by_step(four, _scratch("outcome", out), np.s_[:])
+        wanted, given = ((*pixels.shape[:2], channels + 1) for pixels in (out, src))
+        four = cv2.cvtColor(src, cv2.COLOR_RGB2RGBA, dst=scratch("source", given, src.dtype))
+        made = some_by_step(four, scratch("outcome", wanted, out.dtype), np.s_[:])
         into(out, cv2.cvtColor(made, cv2.COLOR_RGBA2RGB, dst=out))
         return
 
@@ -87,13 +85,3 @@ def interpolate(
     if out.dtype == np.float32 and resampling.interpolation in {"cubic", "lanczos4"}:
         # They overshoot at edges, which integers saturate by themselves; normalized pixels keep their own range.
         np.clip(out, min(0.0, src.min()), max(1.0, src.max()), out=out)
-
-
-def _scratch(name: str, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of four channels, undefined, for as many pixels: what this thread had last, if it fits."""
-    shape = (*pixels.shape[:2], RGB + 1)
-    last: NDArray[Any] | None = getattr(_kept, name, None)
-    if last is None or last.shape != shape or last.dtype != pixels.dtype:
-        last = np.empty(shape, pixels.dtype)
-        setattr(_kept, name, last if last.nbytes <= _KEPT else None)
-    return last

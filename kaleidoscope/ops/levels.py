@@ -322,9 +322,13 @@ class RandomToneCurve(Op):
 
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``low_y`` and ``high_y``: numbers, or lists with one for each colour."""
-        shape = colour_count(frame.channels) if self.per_channel else None
-        drawn = {name: rng.normal(middle, self.scale, shape) for name, middle in (("low_y", 0.25), ("high_y", 0.75))}
-        return {name: np.clip(values, 0, 1).tolist() for name, values in drawn.items()}
+        count = colour_count(frame.channels) if self.per_channel else 1
+        low, high = ([self._height(rng, middle) for _ in range(count)] for middle in (0.25, 0.75))
+        return {"low_y": low, "high_y": high} if self.per_channel else {"low_y": low[0], "high_y": high[0]}
+
+    def _height(self, rng: Generator, middle: float) -> float:
+        """Draw one inner height of a curve."""
+        return min(max(middle + self.scale * rng.standard_normal(), 0.0), 1.0)
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out` with `src`, shape (H, W, C), along the curve."""

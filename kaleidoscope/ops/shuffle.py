@@ -63,15 +63,16 @@ class RandomGridShuffle(Op):
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``rows`` and ``columns``, the sides of tiles in pixels, and ``mapping``: the place each tile goes to."""
         rows, columns = (
-            rng.permutation([size // parts + (i < size % parts) for i in range(parts)]).tolist()
+            _shuffled(rng, [size // parts + (i < size % parts) for i in range(parts)])
             for size, parts in zip((frame.height, frame.width), self.grid, strict=True)
         )
         alike = defaultdict(list)
         for tile, size in enumerate(product(rows, columns)):
             alike[size].append(tile)
         mapping = [0] * (len(rows) * len(columns))
+        keys = rng.random(len(mapping)).tolist()
         for tiles in alike.values():
-            for tile, place in zip(tiles, rng.permutation(tiles).tolist(), strict=True):
+            for tile, place in zip(tiles, sorted(tiles, key=keys.__getitem__), strict=True):
                 mapping[tile] = place
         return {"rows": rows, "columns": columns, "mapping": mapping}
 
@@ -98,6 +99,12 @@ class RandomGridShuffle(Op):
         for tile, shift in self.pieces(frame, params):
             moved[((inside >= tile[:2]) & (inside < tile[2:])).all(axis=1)] += shift
         return moved
+
+
+def _shuffled(rng: Generator, items: list[int]) -> list[int]:
+    """Return the items in a drawn order; ``rng.permutation`` takes four times as long for a few."""
+    keys = rng.random(len(items)).tolist()
+    return [item for _, item in sorted(zip(keys, items, strict=True))]
 
 
 def _tiles(params: Params) -> list[tuple[int, int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -51,12 +52,29 @@ def look_up(src: NDArray[Any], table: NDArray[Any], out: NDArray[Any]) -> None:
     elif channels <= 4 and src.dtype == table.dtype == np.uint8:
         planes = split(src)
         for plane, row in zip(planes, table, strict=True):
-            sz.translate(plane.reshape(-1).data, np.ascontiguousarray(row).data, inplace=True)
+            look_up_in_place(plane, row)
         into(out, cv2.merge(planes, dst=out))
     else:
         for channel in range(channels):
             plane = np.ascontiguousarray(src[..., channel])
             out[..., channel] = cv2.LUT(plane, np.ascontiguousarray(table[channel]))
+
+
+def look_up_in_place(plane: NDArray[Any], table: NDArray[Any]) -> None:
+    """Put what a table says in place of each value of one channel, ``uint8`` or ``uint16``, shape (H, W), contiguous.
+
+    Examples
+    --------
+    >>> plane = np.array([[1, 2]], "uint8")
+    >>> look_up_in_place(plane, np.arange(256, dtype="uint8")[::-1])
+    >>> plane.tolist()
+    [[254, 253]]
+    """
+    table = np.ascontiguousarray(table)
+    if plane.dtype == np.uint8:
+        sz.translate(plane.reshape(-1).data, table.data, inplace=True)
+    else:
+        into(plane, cv2.LUT(plane, table, dst=plane))
 
 
 def by_curve(src: NDArray[Any], curve: Curve, out: NDArray[Any]) -> None:
@@ -96,8 +114,17 @@ def by_curves(src: NDArray[Any], curves: Sequence[Curve], out: NDArray[Any]) -> 
 def table_of(curve: Curve, src: NDArray[Any]) -> NDArray[Any]:
     """Return what a curve makes of each value that the whole-number type of `src` has, in that type."""
     most = int(max_value_of(src))
-    made: NDArray[Any] = np.rint(np.clip(curve(np.arange(most + 1) / most), 0, 1) * most).astype(src.dtype)
+    values = np.minimum(np.maximum(curve(_levels(most)), 0.0), 1.0)  # np.clip takes three times as long for 256
+    made: NDArray[Any] = np.rint(values * most).astype(src.dtype)
     return made
+
+
+@cache
+def _levels(most: int) -> NDArray[np.float64]:
+    """Return the values of a whole-number type, scaled to [0, 1], read-only."""
+    levels = np.arange(most + 1) / most
+    levels.flags.writeable = False
+    return levels
 
 
 def shift_channels(src: NDArray[Any], shifts: Sequence[float], out: NDArray[Any]) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.ops.channels import RGBA
+from kaleidoscope.ops.channels import RGBA, split
 from kaleidoscope.ops.colour import linear, shift_hsv
 from kaleidoscope.ops.histogram import grey_or_rgb
 from kaleidoscope.ops.levels import keep_alpha
-from kaleidoscope.ops.tables import shift_channels
+from kaleidoscope.ops.scratch import scratch
+from kaleidoscope.ops.tables import look_up_in_place, shift_channels
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -349,9 +350,10 @@ def _light(
 
 def mix_channels(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[Any]) -> None:
     """Fill `out` with ``clip(matrix @ pixel)``, the matrix (3, 3), pixels RGB or RGBA; they may be in one place."""
-    channels = src.shape[2]
-    whole = np.eye(channels)  # alpha as it is
-    whole[:RGB, :RGB] = matrix
+    whole = matrix
+    if src.shape[2] != RGB:
+        whole = np.eye(src.shape[2])  # alpha as it is
+        whole[:RGB, :RGB] = matrix
     if np.may_share_memory(src, out):
         # OpenCV does not say that it may write where it reads. A band of rows stays in the processor's cache.
         rows = max(1, 2**15 // src.shape[1])
@@ -377,9 +379,11 @@ def _turn_hue(pixels: NDArray[Any], turns: float, out: NDArray[Any]) -> None:
         return
     # By OpenCV's 180 steps of hue, as Albumentations: with the 256 that `HueSaturationValue` counts, one value in 14
     # of a photograph was more than 2 levels off its outcome.
-    hsv = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2HSV)
-    table = ((np.arange(256) + math.floor(turns * 180)) % 180).astype(np.uint8)
-    hsv = cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), table), hsv, 0)
+    hsv = scratch("colours", (*pixels.shape[:2], RGB), np.uint8)
+    cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2HSV, dst=hsv)
+    planes = split(hsv)
+    look_up_in_place(planes[0], ((np.arange(256) + math.floor(turns * 180)) % 180).astype(np.uint8))
+    cv2.merge(planes, dst=hsv)
     into(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=out, dstCn=out.shape[2]))
 
 
