@@ -17,7 +17,7 @@ CASES = {
             "given": {
                 "num_holes_range": (3, 5),
                 "hole_height_range": (5, 20),
-                "hole_width_range": (0.1, 0.4),
+                "hole_width_range": (10, 40),
                 "fill": 99,
             },
             "drawn": holes,
