@@ -63,8 +63,6 @@ DEFAULTS_THAT_DIFFER = {
 INCOMPARABLE = {
     "CropNonEmptyMaskIfExists": "draws a pixel of a mask, which it does not tell",
     "MaskDropout": "draws objects of a mask, which it does not tell",
-    "Perspective": "does not take the points that it draws to the corners, and enlarges once more",
-    "ThinPlateSpline": "computes its weights for other splines than it applies them to",
 }
 #: What `make test` and `python tests/benchmarks/compare.py --install` make.
 ENVIRONMENTS = (".venv-differential", ".venv-bench/ops", ".venv-bench/albumentations")
