@@ -46,6 +46,7 @@ _INHERITED = {
 #: Settings at values that mean what ours means without them, or that change nothing: standing so, they are left out.
 _AT_REST: dict[str, dict[str, Any]] = {
     "Affine": {"translate_px": {"x": (0, 0), "y": (0, 0)}},
+    "CropNonEmptyMaskIfExists": {"ignore_channels": None},
     "Equalize": {"mask": None, "mask_params": ()},
     "Normalize": {"max_pixel_value": 255.0},  # of uint8; ours takes the largest value of the dtype, whatever that is
     "Compose": {"additional_targets": {}},

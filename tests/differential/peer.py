@@ -5,9 +5,9 @@
     python peer.py FOLDER
 
 It reads ``cases.json``, a list of op, settings, what they are to draw, and dtype, and ``scene.npz``, a photograph with
-boxes and keypoints. It writes ``made.json``, for each case what was drawn, the transform as ``to_dict`` says it, and
-the error if there was one, beside ``to_dict`` of every transform, where it needs no settings; and ``made.npz`` with
-images, boxes, keypoints, and drawn arrays. Nothing of Kaleidoscope is imported.
+boxes, keypoints and a mask. It writes ``made.json``, for each case what was drawn, the transform as ``to_dict`` says
+it, and the error if there was one, beside ``to_dict`` of every transform, where it needs no settings, and the version
+of OpenCV; and ``made.npz`` with images, boxes, keypoints, masks, and drawn arrays. Nothing of Kaleidoscope is imported.
 """
 
 from __future__ import annotations
@@ -81,10 +81,16 @@ def run(case: dict[str, Any], scene: Any) -> tuple[dict[str, Any], dict[str, Any
     )
     boxes, keypoints = scene["boxes"], scene["keypoints"]
     made = compose(
-        image=image, bboxes=boxes, labels=np.arange(len(boxes)), keypoints=keypoints, names=np.arange(len(keypoints))
+        image=image,
+        mask=scene["mask"],
+        bboxes=boxes,
+        labels=np.arange(len(boxes)),
+        keypoints=keypoints,
+        names=np.arange(len(keypoints)),
     )
     arrays = {
         "image": made["image"],
+        "mask": made["mask"],
         "boxes": np.asarray(made["bboxes"], float).reshape(-1, 4),
         "labels": np.asarray(made["labels"], int),
         "keypoints": np.asarray(made["keypoints"], float).reshape(-1, 2),
@@ -118,7 +124,8 @@ def main() -> None:
             said, made = {"error": traceback.format_exc(), "drawn": {}, "spec": {}}, {}
         told.append(said)
         arrays |= {f"{number}.{name}": value for name, value in made.items()}
-    (folder / "made.json").write_text(json.dumps({"cases": told, "defaults": defaults()}), "utf-8")
+    made = {"cases": told, "defaults": defaults(), "opencv": cv2.__version__}
+    (folder / "made.json").write_text(json.dumps(made), "utf-8")
     np.savez(folder / "made.npz", **arrays)
 
 

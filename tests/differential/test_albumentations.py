@@ -1,4 +1,4 @@
-"""Each op against Albumentations' transform of its name: with the same draws the same pixels, boxes and keypoints.
+"""Each op against Albumentations' transform of its name: the same draws make the same pixels, labels and masks.
 
 The peer runs in a process and an environment of its own, which has another OpenCV distribution than ours. ``cases/``
 holds the table: for each op rows with
@@ -26,6 +26,8 @@ pixels
     Bound of boxes and keypoints.
 boxes
     False: boxes are not compared.
+mask
+    Bound: the share of the mask's pixels that are equal; all of them if nothing is said.
 converted
     What `ops.from_albumentations` makes other than in `given`, of what ``to_dict`` says.
 """
@@ -59,13 +61,11 @@ DEFAULTS_THAT_DIFFER = {
     "PlanckianJitter": {"temperature_limit": (3000.0, 15000.0)},
     "ShiftScaleRotate": {"shift_limit_x": (-0.0625, 0.0625), "shift_limit_y": (-0.0625, 0.0625)},
 }
-#: What both have and cannot be told to draw alike, and why.
-INCOMPARABLE = {
-    "CropNonEmptyMaskIfExists": "draws a pixel of a mask, which it does not tell",
-    "MaskDropout": "draws objects of a mask, which it does not tell",
-    "Perspective": "does not take the points that it draws to the corners, and enlarges once more",
-    "ThinPlateSpline": "computes its weights for other splines than it applies them to",
-}
+#: The share of a mask's pixels, at most, that lie midway between two of the source's, or all but: another version of
+#: OpenCV takes the other one.
+TIES = 0.01
+#: Settings that a mask is filled with, where an image has holes or ends.
+FILLS = ("fill_mask", "mask_drop_value")
 #: What `make test` and `python tests/benchmarks/compare.py --install` make.
 ENVIRONMENTS = (".venv-differential", ".venv-bench/ops", ".venv-bench/albumentations")
 NAME = "KALEIDOSCOPE_ALBUMENTATIONS"
@@ -92,6 +92,7 @@ class Case:
     spread: float = 0.03
     pixels: float = 0.5
     boxes: bool = True
+    mask: float = 1.0
     converted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -131,7 +132,7 @@ def their_python():
 
 
 def scene():
-    """Return a photograph in colour, without its details and in grey, boxes and keypoints."""
+    """Return a photograph in colour, without its details and in grey, boxes, keypoints and a mask."""
     photograph = cv2.imread(str(samples.folder() / "astronaut.jpg"))[..., ::-1]
     photograph = cv2.resize(photograph, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)[..., np.newaxis]
@@ -142,12 +143,23 @@ def scene():
         "grey": grey,
         "boxes": np.array(BOXES),
         "keypoints": np.array(KEYPOINTS),
+        "mask": classes(),
     }
+
+
+def classes():
+    """Return a mask of classes, none with an edge along the image's: some touch it, some touch each other."""
+    made = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.ellipse(made, (44, 40), (36, 19), 25, 0, 360, 1, cv2.FILLED)
+    cv2.fillPoly(made, [np.array([(70, 20), (127, 5), (118, 80), (88, 61)])], 2)
+    cv2.circle(made, (100, 52), 11, 3, cv2.FILLED)
+    cv2.fillPoly(made, [np.array([(0, 95), (9, 62), (57, 95)])], 200)
+    return made
 
 
 @pytest.fixture(scope="session")
 def theirs(tmp_path_factory):
-    """Return what Albumentations made of every case, by the case's id, and what it says of its transforms."""
+    """Return what Albumentations made of every case, by id, what it says of its transforms, and `TIES` or none."""
     python, folder = their_python(), tmp_path_factory.mktemp("differential")
     asked = [{**asdict(case), "drawn": None, "settings": {**case.given, **case.theirs}} for case in CASES]
     (folder / "cases.json").write_text(json.dumps(asked), "utf-8")
@@ -160,7 +172,8 @@ def theirs(tmp_path_factory):
     with np.load(folder / "made.npz") as archive:
         arrays = dict(archive)
     made = [Made(one, number, arrays) for number, one in enumerate(told["cases"])]
-    return dict(zip((case.id for case in CASES), made, strict=True)), told["defaults"]
+    ties = 0.0 if told["opencv"] == cv2.__version__ else TIES
+    return dict(zip((case.id for case in CASES), made, strict=True)), told["defaults"], ties
 
 
 class Made:
@@ -186,7 +199,7 @@ class Made:
 
 
 def ours(case, drawn):
-    """Return the image that Kaleidoscope makes of a case, and the boxes and keypoints that are left, by number."""
+    """Return the image that Kaleidoscope makes of a case, the boxes and keypoints left, by number, and the mask."""
     op = getattr(ops, case.op)(**case.given)
     pixels = scene()[case.image]
     if case.dtype == "float32":
@@ -196,20 +209,21 @@ def ours(case, drawn):
     if params is None:
         params = op.sample_params(np.random.default_rng(0), frame)
     moves = list(moves_of(op, params, frame))
-    boxes, _ = follow(Targets(boxes=BOXES, ids=range(len(BOXES))), moves)
+    boxes, _ = follow(Targets(boxes=BOXES, ids=range(len(BOXES)), masks={"mask": classes()}), moves)
     points, _ = follow(Targets(keypoints=[[point] for point in KEYPOINTS], ids=range(len(KEYPOINTS))), moves)
     return (
         Cv2Backend().apply(pixels, moves),
         dict(zip(boxes.ids, boxes.boxes, strict=True)),
         {name: at[0, :2] for name, at in zip(points.ids, points.keypoints, strict=True)},
+        boxes.masks["mask"],
     )
 
 
 @each_case
-def test_pixels_boxes_and_keypoints_are_theirs(case, theirs):
+def test_pixels_boxes_keypoints_and_masks_are_theirs(case, theirs):
     made = theirs[0][case.id]
     assert not made.error
-    image, boxes, keypoints = ours(case, made.drawn)
+    image, boxes, keypoints, mask = ours(case, made.drawn)
     expected = made["image"].reshape(image.shape)
     # Theirs returns float64 where its own NumPy code made the pixels.
     assert expected.dtype == image.dtype or (expected.dtype == np.float64 and image.dtype == np.float32)
@@ -220,6 +234,7 @@ def test_pixels_boxes_and_keypoints_are_theirs(case, theirs):
     if case.boxes:
         compare_boxes(case, boxes, by_number(made["labels"], made["boxes"]))
     compare_keypoints(case, keypoints, by_number(made["names"], made["keypoints"]), image.shape)
+    compare_masks(case, mask, made["mask"], ties=theirs[2])
 
 
 def by_number(numbers, values):
@@ -279,6 +294,12 @@ def compare_keypoints(case, mine, other, shape):
         assert nearest(at, other[name]) <= case.pixels, (name, at, other[name])
 
 
+def compare_masks(case, mine, other, *, ties=0.0):
+    assert mine.shape == other.shape
+    share = np.mean(mine == other)
+    assert share >= case.mask - ties, f"{share:.2%} of the mask is equal"
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if not case.theirs], ids=lambda case: case.id)
 def test_settings_are_converted(case, theirs):
     made = ops.from_albumentations(theirs[0][case.id].spec)
@@ -318,7 +339,13 @@ def test_defaults_are_converted_and_are_ours(theirs):
 
 def test_every_op_that_both_have_is_compared(theirs):
     both = {name for name in theirs[1] if name in registry.op_names()}
-    assert both - {case.op for case in CASES} <= set(INCOMPARABLE)
+    assert both <= {case.op for case in CASES}
+
+
+def test_every_op_that_fills_masks_fills_one(theirs):
+    can = {case.op for case in CASES for name in FILLS if hasattr(getattr(ops, case.op), name)}
+    filled = {case.id: np.setdiff1d(theirs[0][case.id]["mask"], classes()) for case in CASES}
+    assert {case.op for case in CASES for name in FILLS if case.given.get(name) in filled[case.id]} == can
 
 
 def test_comparison_notices_what_is_off():
@@ -333,3 +360,6 @@ def test_comparison_notices_what_is_off():
         compare_keypoints(case, {0: np.array(KEYPOINTS[0])}, {0: [np.array(KEYPOINTS[0]) + 1]}, image.shape)
     with pytest.raises(AssertionError):
         compare_keypoints(case, {}, {0: [np.array(KEYPOINTS[0])]}, image.shape)
+    compare_masks(case, classes(), classes())
+    with pytest.raises(AssertionError, match="of the mask"):
+        compare_masks(case, classes(), np.roll(classes(), 1, axis=0))

@@ -110,6 +110,11 @@ def test_settings_that_stand_at_rest_are_left_out():
     still = {"x": [0, 0], "y": [0, 0]}
     assert converted({"__class_fullname__": "Affine", "p": 1.0, "translate_px": still}) == ops.Affine()
     assert converted({"__class_fullname__": "Normalize", "p": 1.0, "max_pixel_value": 255.0}) == ops.Normalize()
+    crop = {"__class_fullname__": "CropNonEmptyMaskIfExists", "p": 1.0, "height": 4, "width": 5}
+    made = converted({**crop, "ignore_values": [2], "ignore_channels": None})
+    assert made == ops.CropNonEmptyMaskIfExists(height=4, width=5, ignore_values=(2,))
+    with pytest.raises(RecipeError, match="ignore_channels"):  # our masks have names, and no channels
+        converted({**crop, "ignore_channels": [0]})
     part = converted({"__class_fullname__": "Normalize", "p": 1.0, "max_pixel_value": 100.0})
     assert part == ops.Normalize(max_pixel_value=100.0)
 

@@ -2,45 +2,46 @@
 
 BOTH = ("uint8", "float32")
 
+
+def corner(drawn, frame):
+    """Return where the window begins: theirs counts from the corner of the padded image."""
+    padded = drawn["pad_params"] or {"pad_left": 0, "pad_top": 0}
+    left, top = drawn["crop_coords"][:2]
+    return {"left": left - padded["pad_left"], "top": top - padded["pad_top"]}
+
+
 CASES = {
     "HorizontalFlip": [{}],
     "VerticalFlip": [{}],
     "Transpose": [{}],
     "RandomRotate90": [{"forced": {"factor": n}, "drawn": {"factor": n}} for n in range(4)],
     "Rotate": [
-        {"given": {"limit": (20, 20)}},
+        {"given": {"limit": (20, 20), "fill_mask": 77}},
         {"given": {"limit": (-75, -75), "interpolation": "nearest", "border_mode": "replicate"}},
         {"given": {"limit": (33, 33), "interpolation": "cubic", "border_mode": "reflect_101"}},
         {"given": {"limit": (20, 20), "fill": (10, 200, 90), "rotate_method": "ellipse"}},
+        {"given": {"limit": (40, 40), "mask_interpolation": "linear"}},
         # No crop_border: ours holds no pixel of the border, theirs is up to a pixel larger, and half a pixel beside.
     ],
     "Affine": [
-        {"given": {"scale": (0.8, 0.8), "rotate": (15, 15), "shear": (5, 5)}},
+        {"given": {"scale": (0.8, 0.8), "rotate": (15, 15), "shear": (5, 5), "fill_mask": 77}},
         {"given": {"scale": {"x": (1.2, 1.2), "y": (0.9, 0.9)}, "translate_px": {"x": (7, 7), "y": (-5, -5)}}},
         {"given": {"translate_percent": {"x": (0.1, 0.1), "y": (-0.1, -0.1)}, "border_mode": "wrap"}},
         # No fit_output: theirs is a pixel or two larger than the outcome, and its middle elsewhere.
         {"given": {"rotate": (-40, -40), "scale": (1.3, 1.3), "interpolation": "cubic"}},
         {"given": {"scale": (0.5, 0.5), "keep_ratio": True, "rotate": (90, 90), "rotate_method": "ellipse"}},
     ],
-    "Resize": [
-        {"given": {"height": 60, "width": 100}},
-        {"given": {"height": 130, "width": 181, "interpolation": "cubic"}},
-        {"given": {"height": 48, "width": 64, "area_for_downscale": "image"}},
-        {"given": {"height": 33, "width": 150, "interpolation": "lanczos4"}},
-    ],
     "CenterCrop": [
         {"given": {"height": 60, "width": 71}},
-        {"given": {"height": 121, "width": 150, "pad_if_needed": True, "fill": 128}},
+        {"given": {"height": 121, "width": 150, "pad_if_needed": True, "fill": 128, "fill_mask": 77}},
         {"given": {"height": 121, "width": 50, "pad_if_needed": True, "border_mode": "reflect_101"}},
     ],
     "RandomCrop": [
-        {
-            "given": {"height": 50, "width": 64},
-            "drawn": lambda drawn, frame: {"left": drawn["crop_coords"][0], "top": drawn["crop_coords"][1]},
-        },
+        {"given": {"height": 50, "width": 64}, "drawn": corner},
+        {"given": {"height": 120, "width": 64, "pad_if_needed": True, "fill_mask": 77}, "drawn": corner},
     ],
     "Pad": [
-        {"given": {"padding": 9, "fill": (1, 2, 3)}},
+        {"given": {"padding": 9, "fill": (1, 2, 3), "fill_mask": 77}},
         {"given": {"padding": (3, 8), "border_mode": "reflect"}},
         {"given": {"padding": (0, 5, 11, 2), "border_mode": "replicate"}},
     ],

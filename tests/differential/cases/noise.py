@@ -1,10 +1,28 @@
 """Ops that add noise, lose detail and leave holes."""
 
+import numpy as np
+
+from kaleidoscope import ops
+
 BOTH = ("uint8", "float32")
+#: Of the image.
+HEIGHT, WIDTH = 96, 128
 
 
 def holes(drawn, frame):
     return {"holes": [[int(at) for at in hole] for hole in drawn["holes"]]}
+
+
+def dropped(share, seed):
+    """Return what theirs is told of the pixels that ours drops. By itself it draws others of the mask."""
+    places = ops.PixelDropout(dropout_prob=share).places(HEIGHT, WIDTH, 1, {"seed": seed})
+    which = np.isin(np.arange(HEIGHT * WIDTH), places).reshape(HEIGHT, WIDTH)
+    return {"drop_mask": which[..., np.newaxis], "mask_drop_mask": which}
+
+
+def objects(drawn, frame):
+    """Return holes of one pixel each: theirs says by a mask which objects it drops."""
+    return {"holes": [[x, y, x + 1, y + 1] for y, x in np.argwhere(drawn["dropout_mask"]).tolist()]}
 
 
 #: Theirs draws boxes as pixels and reads them back, a pixel smaller; and cuts off what a hole hides at an edge.
@@ -17,8 +35,9 @@ CASES = {
             "given": {
                 "num_holes_range": (3, 5),
                 "hole_height_range": (5, 20),
-                "hole_width_range": (0.1, 0.4),
+                "hole_width_range": (10, 40),
                 "fill": 99,
+                "fill_mask": 77,
             },
             "drawn": holes,
             **BOXES,
@@ -26,16 +45,28 @@ CASES = {
     ],
     "Erasing": [
         {"drawn": holes, **BOXES},
-        {"given": {"scale": (0.1, 0.2), "fill": (1, 2, 3)}, "seed": 8, "drawn": holes, **BOXES},
+        {"given": {"scale": (0.1, 0.2), "fill": (1, 2, 3), "fill_mask": 77}, "seed": 8, "drawn": holes, **BOXES},
     ],
     # Of cells of equal size: where they cannot be, chance says which are larger.
     "GridDropout": [
         {"given": {"holes_number_xy": (4, 4), "random_offset": False}, **BOXES},
         {
-            "given": {"holes_number_xy": (8, 4), "random_offset": False, "ratio": 0.3, "shift_xy": (2, 3), "fill": 50},
+            "given": {
+                "holes_number_xy": (8, 4),
+                "random_offset": False,
+                "ratio": 0.3,
+                "shift_xy": (2, 3),
+                "fill": 50,
+                "fill_mask": 77,
+            },
             "theirs": {"holes_number_xy": (4, 8)},  # which it takes for rows and columns
             **BOXES,
         },
+    ],
+    # Theirs drops boxes of which nothing is left.
+    "MaskDropout": [
+        {"given": {"fill": 9, "fill_mask": 77}, "drawn": objects, "boxes": False},
+        {"given": {"max_objects": (2, 3)}, "drawn": objects, "boxes": False},
     ],
     # Not by nearest: ours takes the middle of what a new pixel covers, theirs its corner.
     "Downscale": [
@@ -68,6 +99,11 @@ CASES = {
     "PixelDropout": [
         {"given": {"dropout_prob": 0.2, "drop_value": 40}, "by": "statistics"},
         {"given": {"dropout_prob": 0.2, "per_channel": True}, "by": "statistics"},
+        {
+            "given": {"dropout_prob": 0.2, "mask_drop_value": 77},
+            "forced": {name: {"array": at.tolist()} for name, at in dropped(0.2, seed=7).items()},
+            "drawn": {"seed": 7},
+        },
     ],
     "SaltAndPepper": [
         {"given": {"amount": (0.1, 0.1), "salt_vs_pepper": (0.3, 0.3)}, "by": "statistics", "dtypes": BOTH},
