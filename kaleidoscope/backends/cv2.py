@@ -120,7 +120,7 @@ def warp_into(out: NDArray[Any], src: NDArray[Any], matrix: NDArray[np.float64],
 
 def _warp(src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling, out: NDArray[Any]) -> None:
     size = (out.shape[1], out.shape[0])
-    if (matrix[2] == (0, 0, 1)).all():
+    if matrix[2].tolist() == [0, 0, 1]:
         interpolate(lambda some, **how: cv2.warpAffine(some, matrix[:2], size, **how), src, out, resampling)
     else:
         interpolate(lambda some, **how: cv2.warpPerspective(some, matrix, size, **how), src, out, resampling)

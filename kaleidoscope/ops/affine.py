@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,7 @@ class Rotate(Geometric):
     @property
     def resampling(self) -> Resampling:
         """How the warp interpolates."""
-        return _resampling(self)
+        return resampling_of(self)
 
     @property
     def fuses(self) -> bool:
@@ -120,20 +121,9 @@ class Rotate(Geometric):
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the rotation and crop, shape (3, 3): source to output, in pixels at pixel centres."""
-        out = self.out_frame(frame, params)
-        angle = math.radians(params["angle"])
-        cos, sin = math.cos(angle), math.sin(angle)
-        x, y = (frame.width - 1) / 2, (frame.height - 1) / 2
         # Centre on centre, also where the sizes differ by an odd number: half a pixel costs nothing, since
         # the warp interpolates anyway, and keeps the crop in the middle.
-        new_x, new_y = (out.width - 1) / 2, (out.height - 1) / 2
-        return np.array(
-            [
-                [cos, sin, new_x - cos * x - sin * y],
-                [-sin, cos, new_y + sin * x - cos * y],
-                [0.0, 0.0, 1.0],
-            ]
-        )
+        return about_middle(turn_by(params["angle"]), frame, self.out_frame(frame, params))
 
 
 def _borderless(width: int, height: int, angle: float) -> tuple[int, int]:
@@ -268,7 +258,7 @@ class Affine(Geometric):
     @property
     def resampling(self) -> Resampling:
         """How the warp interpolates."""
-        return _resampling(self)
+        return resampling_of(self)
 
     @property
     def fuses(self) -> bool:
@@ -306,8 +296,8 @@ class Affine(Geometric):
             has a side of more than 32767 pixels.
         """
         fields.refuse_fill(self, self.fill, frame)
-        linear = _scaled_turned_sheared(params)
-        if abs(np.linalg.det(linear)) <= 1e-9 * np.sum(linear**2):
+        (a, b), (c, d) = _scaled_turned_sheared(params)
+        if abs(a * d - b * c) <= 1e-9 * (a * a + b * b + c * c + d * d):
             raise OpError(
                 f"Affine: expected a map that can be undone; shear={list(params['shear'])} and "
                 f"scale={list(params['scale'])} press the image onto a line: shear by other angles in x or y"
@@ -315,27 +305,24 @@ class Affine(Geometric):
         if not self.fit_output:
             return frame
         # The sides of the box around the outcome of a width x height box. Rounding must not add a pixel.
-        sides = np.ceil(np.abs(linear) @ [frame.width, frame.height] - 1e-6)
-        if max(sides) > _LONGEST:
+        width, height = (math.ceil(abs(x) * frame.width + abs(y) * frame.height - 1e-6) for x, y in ((a, b), (c, d)))
+        if max(width, height) > _LONGEST:
             raise OpError(
                 f"Affine(fit_output=True): expected an outcome of at most {_LONGEST} pixels a side, got "
-                f"{sides[0]:.0f}x{sides[1]:.0f} from {frame}: scale or shear less"
+                f"{width}x{height} from {frame}: scale or shear less"
             )
-        return frame.of_size(max(1, int(sides[1])), max(1, int(sides[0])))
+        return frame.of_size(max(1, height), max(1, width))
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the whole map, shape (3, 3): source to output, in pixels at pixel centres."""
-        out = self.out_frame(frame, params)
         linear = _scaled_turned_sheared(params)
-        shift = [0, 0] if self.fit_output else params["translate"]
-        middle, target = [np.array([(one.width - 1) / 2, (one.height - 1) / 2]) for one in (frame, out)]
-        moved = np.eye(3)
-        moved[:2, :2] = linear
-        moved[:2, 2] = target + shift - linear @ middle
-        return moved
+        if self.fit_output:
+            return about_middle(linear, frame, self.out_frame(frame, params))
+        return about_middle(linear, frame, frame, params["translate"])
 
 
-def _resampling(op: Rotate | Affine) -> Resampling:
+def resampling_of(op: Any) -> Resampling:
+    """Return how an op's warp interpolates, from fields of the names that they all have."""
     return Resampling(
         str(op.interpolation),
         str(op.border_mode),
@@ -346,10 +333,42 @@ def _resampling(op: Rotate | Affine) -> Resampling:
     )
 
 
-def _scaled_turned_sheared(params: Params) -> NDArray[np.float64]:
-    """Return K @ R @ S of `Affine`, shape (2, 2)."""
-    turn = math.radians(params["rotate"])
+#: Rows of a linear map, in plain numbers: NumPy takes ten times as long for so few.
+Linear = tuple[tuple[float, float], tuple[float, float]]
+
+
+def turn_by(degrees: float) -> Linear:
+    """Return a rotation, counter-clockwise where y points down."""
+    angle = math.radians(degrees)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return ((cos, sin), (-sin, cos))
+
+
+def about_middle(linear: Linear, frame: Frame, out: Frame, shift: Sequence[float] = (0, 0)) -> NDArray[np.float64]:
+    """Return the map, shape (3, 3), that takes the middle of one frame to that of another, and a shift from there.
+
+    Examples
+    --------
+    >>> from kaleidoscope.record import Frame
+    >>> frame = Frame(3, 5, 1, "uint8")
+    >>> (about_middle(((2, 0), (0, 1)), frame, frame, (0, 1)) @ [3, 0, 1]).tolist()
+    [4.0, 1.0, 1.0]
+    """
+    (a, b), (c, d) = linear
+    x, y = (frame.width - 1) / 2, (frame.height - 1) / 2
+    across = (out.width - 1) / 2 + shift[0] - a * x - b * y
+    down = (out.height - 1) / 2 + shift[1] - c * x - d * y
+    return np.array([[a, b, across], [c, d, down], [0.0, 0.0, 1.0]])
+
+
+def scaled_and_turned(scale: Sequence[float], degrees: float) -> Linear:
+    """Return a scale for each axis, and a rotation after it."""
+    (a, b), (c, d) = turn_by(degrees)
+    return ((a * scale[0], b * scale[1]), (c * scale[0], d * scale[1]))
+
+
+def _scaled_turned_sheared(params: Params) -> Linear:
+    """Return K @ R @ S of `Affine`."""
+    (a, b), (c, d) = scaled_and_turned(params["scale"], params["rotate"])
     across, down = (-math.tan(math.radians(angle)) for angle in params["shear"])
-    rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    done: NDArray[np.float64] = np.array([[1.0, across], [down, 1.0]]) @ rotation @ np.diag(params["scale"])
-    return done
+    return ((a + across * c, b + across * d), (down * a + c, down * b + d))

@@ -10,7 +10,6 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.ops.scratch import scratch
 from kaleidoscope.ops.tables import look_up
 from kaleidoscope.record import max_value_of
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from kaleidoscope.record import Frame
 
 GREY, RGB, RGBA = 1, 3, 4
+#: The values of ``uint8``.
+_LEVELS = np.arange(256, dtype=np.uint8)
 
 
 @op
@@ -116,16 +117,15 @@ def shift_hsv(src: NDArray[Any], hue: float, sat: float, val: float, out: NDArra
 
 
 def _shift_hsv_8bit(src: NDArray[Any], hue: float, sat: float, val: float, out: NDArray[Any]) -> None:
-    levels = np.arange(256)
+    levels = np.arange(256.0)
     tables = np.empty((3, 256), np.uint8)
     # The full-range conversions keep hue at half the error of the common 0..179. They count 256 steps to the
     # circle on the way there but 255 on the way back (OpenCV 5.0); the table also mends that.
     tables[0] = np.rint((levels / 256 + hue / 180) % 1 * 255) % 255
-    tables[1] = np.rint(np.clip(levels + sat, 0, 255))
+    for row, shift in ((1, sat), (2, val)):
+        tables[row] = np.rint(np.minimum(np.maximum(levels + shift, 0), 255))
     tables[1, 0] = 0
-    tables[2] = np.rint(np.clip(levels + val, 0, 255))
-    hsv = scratch("colours", (*src.shape[:2], RGB), np.uint8)
-    cv2.cvtColor(src, cv2.COLOR_RGB2HSV_FULL, dst=hsv)
+    hsv = cv2.cvtColor(src, cv2.COLOR_RGB2HSV_FULL)
     look_up(hsv, tables, hsv)
     into(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=out, dstCn=src.shape[2]))
 
@@ -245,8 +245,7 @@ class RandomBrightnessContrast(Op):
 def linear(src: NDArray[Any], slope: float, shift: float, out: NDArray[Any]) -> None:
     """Fill `out` with ``clip(slope * src + shift)``, rounded where the dtype is an integer."""
     if src.dtype == np.uint8:
-        levels = np.arange(256, dtype=np.uint8)
-        look_up(src, cv2.addWeighted(levels, slope, levels, 0.0, shift).reshape(-1), out)
+        look_up(src, cv2.addWeighted(_LEVELS, slope, _LEVELS, 0.0, shift).reshape(-1), out)
         return
     # As rows of plain numbers, since OpenCV refuses more than 128 channels. A table takes four times as long as uint16.
     # Contiguous, as OpenCV computes what lies apart without the processor's fused steps: the last bit differs.

@@ -273,17 +273,18 @@ class AutoContrast(Op):
         kept = None if self.ignore is None else self.ignore * most // 255
         if kept is not None:
             counts[kept] = 0
-        sums, values = np.cumsum(counts), np.arange(most + 1.0)
-        cut = sums[-1] * self.cutoff / 100
-        below, above = sums - counts, sums[-1] - sums + counts  # above: this value too
-        lows, highs = (below >= cut, above >= cut) if cut > 0 else (counts > 0, counts > 0)
+        sums, values = counts.cumsum(), np.arange(most + 1.0)
+        lows = highs = counts > 0
+        if cut := sums[-1] * self.cutoff / 100:
+            lows, highs = sums - counts >= cut, sums[-1] - sums + counts >= cut  # of the second this value is a part
         if not lows.any() or not highs.any():
             return values
-        low, high = np.flatnonzero(lows)[0], np.flatnonzero(highs)[-1]
+        low, high = lows.argmax(), most - highs[::-1].argmax()
         shares = sums if self.method == "cdf" else values
         if high <= low or shares[high] <= shares[low]:
             return values
-        table = np.clip((shares - shares[low]) / (shares[high] - shares[low]), 0, 1) * most
+        table = (shares - shares[low]) / (shares[high] - shares[low])
+        table = np.minimum(np.maximum(table, 0), 1) * most
         if kept is not None:
             table[kept] = kept
         return np.asarray(np.rint(table))
@@ -305,8 +306,8 @@ def grey_or_rgb(part: Op, frame: Frame) -> Frame:
 
 
 def _equal_cv(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    sums, most = np.cumsum(counts), len(counts) - 1
-    first = counts[np.flatnonzero(counts)[0]]
+    sums, most = counts.cumsum(), len(counts) - 1
+    first = counts[(counts > 0).argmax()]
     if first == sums[-1]:
         return np.arange(most + 1.0)
     return np.asarray(np.rint(np.maximum(sums - first, 0) * (most / (sums[-1] - first))))
@@ -330,7 +331,7 @@ def _whole_numbers(src: NDArray[Any]) -> NDArray[Any]:
 def _histogram(plane: NDArray[Any]) -> NDArray[np.float64]:
     """Return how many pixels of one channel have each of the values of a whole-number type."""
     levels = int(max_value_of(plane)) + 1
-    return np.asarray(cv2.calcHist([plane], [0], None, [levels], (0, levels)).ravel().astype(np.float64))
+    return cv2.calcHist([plane], [0], None, [levels], (0, levels)).ravel().astype(np.float64)
 
 
 def _spread(plane: NDArray[Any], table: TableOf) -> None:

@@ -256,15 +256,17 @@ class ZoomBlur(Op):
         zooms = [1 + step * number for number in range(1, count)]
 
         def mean(some: NDArray[Any], made: NDArray[Any], _: slice) -> NDArray[Any]:
-            total = 2 * some.astype(np.float32, order="C")  # itself, and enlarged by 1
+            # Itself, and enlarged by 1; of bytes 16 bits hold the sum of 257.
+            total = np.multiply(some, 2, dtype=np.uint16 if some.dtype == np.uint8 else np.float32, order="C")
             for zoom in zooms:
-                cv2.accumulate(_enlarged(some, zoom), total)
+                np.add(total, _enlarged(some, zoom), out=total)
             return store(total, 1 / (count + 1), made)
 
         by_groups(mean, src, out)
         keep_range(src, out)
 
 
+#: No more than 255, for the sum.
 _MOST_ZOOMS = 100
 
 

@@ -12,7 +12,6 @@ from numpy.random import PCG64, Generator
 
 from kaleidoscope.ops import fields, painting
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.ops.channels import split
 from kaleidoscope.ops.histogram import grey_or_rgb
 from kaleidoscope.ops.scratch import scratch
 from kaleidoscope.ops.tables import look_up_in_place
@@ -122,10 +121,10 @@ class RandomSnow(Op):
             if src.shape[2] == painting.GREY:
                 into(out, cv2.LUT(src, table, dst=out))
                 return
-            hls = cv2.cvtColor(src, cv2.COLOR_RGB2HLS, dst=scratch("colours", src.shape, src.dtype))
-            planes = split(hls)
-            look_up_in_place(planes[1], table)
-            cv2.merge(planes, dst=hls)
+            hls = cv2.cvtColor(src, cv2.COLOR_RGB2HLS)
+            lightness = cv2.extractChannel(hls, 1, dst=scratch("plane", src.shape[:2], src.dtype))
+            look_up_in_place(lightness, table)
+            cv2.insertChannel(lightness, hls, 1)
             into(out, cv2.cvtColor(hls, cv2.COLOR_HLS2RGB, dst=out))
             return
         pixels = src.astype(np.float32) / np.float32(max_value_of(src))

@@ -15,7 +15,6 @@ from kaleidoscope.ops.channels import RGBA, split
 from kaleidoscope.ops.colour import linear, shift_hsv
 from kaleidoscope.ops.histogram import grey_or_rgb
 from kaleidoscope.ops.levels import keep_alpha
-from kaleidoscope.ops.scratch import scratch
 from kaleidoscope.ops.tables import look_up_in_place, shift_channels
 
 if TYPE_CHECKING:
@@ -379,8 +378,7 @@ def _turn_hue(pixels: NDArray[Any], turns: float, out: NDArray[Any]) -> None:
         return
     # By OpenCV's 180 steps of hue, as Albumentations: with the 256 that `HueSaturationValue` counts, one value in 14
     # of a photograph was more than 2 levels off its outcome.
-    hsv = scratch("colours", (*pixels.shape[:2], RGB), np.uint8)
-    cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2HSV, dst=hsv)
+    hsv = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2HSV)
     planes = split(hsv)
     look_up_in_place(planes[0], ((np.arange(256) + math.floor(turns * 180)) % 180).astype(np.uint8))
     cv2.merge(planes, dst=hsv)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kaleidoscope.ops import fields
-from kaleidoscope.ops.affine import Affine
+from kaleidoscope.ops.affine import about_middle, resampling_of, scaled_and_turned, turn_by
 from kaleidoscope.ops.base import Geometric, Params, Resampling, op
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     from kaleidoscope.record import Frame
-
-#: What computes the matrices: settings play no part in them once they have been drawn from.
-_AFFINE = Affine()
 
 
 @op
@@ -127,8 +123,7 @@ class ShiftScaleRotate(Geometric):
 
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the whole map, shape (3, 3): source to output, in pixels at pixel centres."""
-        drawn = {"scale": params["scale"], "rotate": params["rotate"], "translate": params["shift"], "shear": [0, 0]}
-        return _AFFINE.matrix(frame, drawn)
+        return about_middle(scaled_and_turned(params["scale"], params["rotate"]), frame, frame, params["shift"])
 
 
 @op
@@ -220,24 +215,7 @@ class SafeRotate(Geometric):
         Albumentations puts the centre of the pixels half a pixel right of and below that of the boxes, and so moves the
         image by an angle of 0; and cuts `w` and `h` to whole pixels. Here the centre stays, and all is in the frame.
         """
-        angle = math.radians(params["angle"])
-        cos, sin = math.cos(angle), math.sin(angle)
-        size = np.array([frame.width, frame.height])
-        turn = np.array([[cos, sin], [-sin, cos]])
-        middle = (size - 1) / 2
-        moved = np.eye(3)
-        moved[:2, :2] = np.diag(size / (np.abs(turn) @ size)) @ turn
-        moved[:2, 2] = middle - moved[:2, :2] @ middle
-        return moved
-
-
-def resampling_of(op: Any) -> Resampling:
-    """Return how an op's warp interpolates, from fields of the names that they all have."""
-    return Resampling(
-        str(op.interpolation),
-        str(op.border_mode),
-        op.fill,
-        str(op.mask_interpolation),
-        op.fill_mask,
-        getattr(op, "rotate_method", "largest_box"),
-    )
+        (a, b), (c, d) = turn_by(params["angle"])
+        width, height = frame.width, frame.height
+        x, y = (size / (abs(one) * width + abs(two) * height) for size, one, two in ((width, a, b), (height, c, d)))
+        return about_middle(((x * a, x * b), (y * c, y * d)), frame, frame)
