@@ -195,8 +195,17 @@ class RandomCrop(_Crop):
 
     short_name = "crop"
 
+    def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
+        """Draw ``left`` and ``top``: the source's pixel that becomes the first; negative where it is padded."""
+        across, down = frame.width - self.width, frame.height - self.height
+        if across < 0 or down < 0:
+            return super().sample_params(rng, frame)
+        # One draw of all places there are, in a quarter of the time of two by rng.integers.
+        top, left = divmod(int(rng.random() * ((across + 1) * (down + 1))), across + 1)
+        return {"left": left, "top": top}
+
     def _choose(self, rng: Generator, spare: int) -> int:
-        return int(rng.random() * (spare + 1))  # a quarter of the time of rng.integers
+        return int(rng.integers(spare + 1))
 
 
 @op
