@@ -31,6 +31,7 @@ PACKAGES = (
     "numpy",
     "opencv-python",
     "simplejpeg",
+    "isal",
     "stringzilla",
     "dask",
     "distributed",

@@ -147,7 +147,7 @@ def leaves_digest(leaf_ids: Mapping[str, str], variants: Iterable[str]) -> str:
 @cache
 def environment(device: str = "cpu") -> str:
     """Return what else the bytes depend on: the versions of what makes them, and the kind of processor."""
-    packages = ["kaleidoscope", "numpy", "opencv-python", "simplejpeg"]
+    packages = ["kaleidoscope", "numpy", "opencv-python", "simplejpeg", "isal"]
     versions = [f"{package} {version(package)}" for package in packages]
     if device != "cpu":
         versions.append(f"torch {_version_here('torch')} on a {device}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from kaleidoscope.archives import read_file
 from kaleidoscope.backends.cv2 import Cv2Backend
@@ -193,7 +193,7 @@ class ImageOutputs:
                     channels=frame.channels,
                     dtype=frame.dtype,
                     bytes=len(data),
-                    checksum=zlib.crc32(data),
+                    checksum=crc32(data),
                 )
                 self.sink.put(row, data, labels.masks)
                 return row

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 #: What pixels depend on, or what an object is pickled by: package, and whether another version ends it.
-_COMPARED = {"kaleidoscope": True, "opencv-python": False, "numpy": False, "simplejpeg": False}
+_COMPARED = {"kaleidoscope": True, "opencv-python": False, "numpy": False, "simplejpeg": False, "isal": False}
 
 #: What ``device=`` may be.
 DEVICES = ("cpu", "gpu", "auto")

@@ -6,11 +6,12 @@ import io
 import json
 import posixpath
 import tarfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Any
+
+from isal.isal_zlib import crc32
 
 from kaleidoscope.layouts import Layout, ShardName
 from kaleidoscope.manifest import PartName, Row
@@ -83,7 +84,7 @@ class Shards(ABC):
 
     def _end(self) -> None:
         data = self._ended()
-        mark = reduce(lambda mark, piece: zlib.crc32(piece, mark), pieces_of(data), 0)
+        mark = reduce(lambda mark, piece: crc32(piece, mark), pieces_of(data), 0)
         shard = ShardName(self._part.block, self._part.serial, self._number, mark, self._layout.extension)
         self._writer.write(str(shard), data)
         told = f'{{"shard":[{size_of(data)},{shard.mark}]}}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import dask
 import numpy as np
 from dask.delayed import delayed
+from isal.isal_zlib import crc32
 
 from kaleidoscope import settings
 from kaleidoscope.errors import StoreError
@@ -309,7 +309,7 @@ def _look_at(
 
 def _other_checksum(store: Store, expected: _Object) -> int | None:
     data = None if expected.checksum is None else store.read_if_there(expected.name)
-    found = None if data is None else zlib.crc32(data)
+    found = None if data is None else crc32(data)
     return None if found == expected.checksum else found
 
 

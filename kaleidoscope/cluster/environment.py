@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 #: What pixels and the talk between Dask's parts depend on.
-PACKAGES = ("kaleidoscope", "dask", "distributed", "numpy", "opencv-python", "cloudpickle", "simplejpeg")
+PACKAGES = ("kaleidoscope", "dask", "distributed", "numpy", "opencv-python", "cloudpickle", "simplejpeg", "isal")
 
 #: Runs on the host, under whatever Python 3 is there. OpenCV comes under several names.
 SCRIPT = """

@@ -29,6 +29,7 @@ import numpy as np
 from kaleidoscope.codecs import header as headers
 from kaleidoscope.codecs.header import Header, describe, npy_header, png_chunks, read_header, tiff_tags
 from kaleidoscope.codecs.pages import count_pages
+from kaleidoscope.codecs.png import CHANNELS_OF_COLOUR, decode_png
 from kaleidoscope.codecs.quiet import opencv
 from kaleidoscope.errors import DecodeError
 from kaleidoscope.record import Frame
@@ -226,6 +227,12 @@ def _read_png(data: bytes, header: Header) -> NDArray[Any]:
     keep = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if colour == 3 else set())
     keep |= {b"tRNS"} if colour in (2, 3) else set()
     chunks = list(png_chunks(data))
+    if colour in CHANNELS_OF_COLOUR and depth in (8, 16) and header.alpha == (colour == 6) and not any(data[26:29]):
+        packed = b"".join(chunk.content for chunk in chunks if chunk.name == b"IDAT")
+        shape = (header.height, header.width, CHANNELS_OF_COLOUR[colour])
+        pixels = decode_png(packed, shape, np.uint8 if depth == 8 else np.uint16)
+        if pixels is not None:
+            return pixels
     core = headers.PNG_SIGNATURE + b"".join(chunk.whole for chunk in chunks if chunk.name in keep)
     if header.alpha and colour == 0:
         key = next(chunk.content for chunk in chunks if chunk.name == b"tRNS")

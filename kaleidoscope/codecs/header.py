@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from isal.isal_zlib import crc32
 
 from kaleidoscope.errors import DecodeError
 
@@ -213,7 +214,7 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
             raise DecodeError(f"the PNG is cut short after {len(data)} bytes")
         content = data[position + 8 : end - 4]
         # Upper case marks a chunk without which the pixels cannot be had. libpng would print, not raise.
-        if name[:1].isupper() and zlib.crc32(content, zlib.crc32(name)) != int.from_bytes(data[end - 4 : end], "big"):
+        if name[:1].isupper() and crc32(content, crc32(name)) != int.from_bytes(data[end - 4 : end], "big"):
             raise DecodeError(f"the PNG is corrupt: wrong checksum of its chunk {name!r} at byte {position}")
         yield Chunk(name, content, data[position:end])
         position = end

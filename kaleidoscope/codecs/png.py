@@ -1,0 +1,169 @@
+"""PNG by ISA-L's deflate: written in a third to a fifth of the time that libpng takes, and many read in half of it.
+
+Files are as large as by libpng or smaller, but for masks: those grow by a few percent where they are smooth, and by up
+to a half where they are noise. They are runs of equal values, for which zlib has a strategy.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from isal import isal_zlib
+
+from kaleidoscope.codecs.header import PNG_SIGNATURE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: How many channels there are by the format's number for grey, RGB and RGBA, and the reverse.
+CHANNELS_OF_COLOUR = {0: 1, 2: 3, 6: 4}
+_COLOUR_TYPE = {channels: colour for colour, channels in CHANNELS_OF_COLOUR.items()}
+#: The fastest level that looks for repetitions: 2 makes files smaller by 1% at most.
+_LEVEL = 1
+#: Each row is written as its difference from the one above ("Up"): photographs, radiographs and masks all become
+#: smaller than by that from the pixel before ("Sub"), and it takes one subtraction.
+_UP = 2
+#: Bytes that are filtered and compressed at a time: they stay in the processor's cache.
+_BAND = 2**18
+#: Bytes of a chunk; a larger one the format does not have.
+_LONGEST_CHUNK = 2**31 - 1
+
+
+def encode_png(pixels: NDArray[Any]) -> bytes:
+    r"""Return pixels as a PNG: nothing is lost, and nothing said but them.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W, C), uint8 or uint16
+        Grey, RGB or RGBA: 1, 3 or 4 channels.
+
+    Returns
+    -------
+    bytes
+        The file, by "Portable Network Graphics (PNG) Specification", W3C, third edition.
+
+    Examples
+    --------
+    >>> encode_png(np.zeros((2, 3, 1), np.uint8))[:8]
+    b'\x89PNG\r\n\x1a\n'
+    """
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPE[channels], 0, 0, 0)
+    deflate = isal_zlib.compressobj(_LEVEL)
+    packed = b"".join([*map(deflate.compress, _filtered(pixels)), deflate.flush()])
+    parts = [packed[start : start + _LONGEST_CHUNK] for start in range(0, len(packed), _LONGEST_CHUNK)]
+    chunks = [(b"IHDR", header), *((b"IDAT", part) for part in parts), (b"IEND", b"")]
+    return b"".join([PNG_SIGNATURE, *(piece for name, content in chunks for piece in _chunk(name, content))])
+
+
+def _filtered(pixels: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+    """Yield bands of rows, each row the number of its filter and then its filtered bytes, big-endian.
+
+    Each is of use until the next.
+    """
+    width = pixels.shape[1] * pixels.shape[2] * pixels.itemsize
+    rows = max(1, _BAND // width)
+    lines = np.empty((min(rows, len(pixels)), 1 + width), np.uint8)
+    lines[:, 0] = _UP
+    above = np.zeros(width, np.uint8)
+    for top in range(0, len(pixels), rows):
+        band = big_endian(np.ascontiguousarray(pixels[top : top + rows]))
+        plain, filtered = band.view(np.uint8).reshape(len(band), width), lines[: len(band)]
+        np.subtract(plain[0], above, out=filtered[0, 1:])
+        np.subtract(plain[1:], plain[:-1], out=filtered[1:, 1:])
+        above = plain[-1]
+        yield filtered
+
+
+def big_endian(values: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers whose bytes are in the other order in memory, where the least significant comes first there.
+
+    Examples
+    --------
+    >>> big_endian(np.array([0x0102], np.uint16)).tobytes().hex()
+    '0102'
+    """
+    if values.itemsize == 1 or sys.byteorder == "big":
+        return values
+    swapped = values << 8  # with the next line a third of the time of `byteswap`
+    np.bitwise_or(swapped, values >> 8, out=swapped)
+    return swapped
+
+
+def _chunk(name: bytes, content: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return a chunk: its length, name, content and checksum."""
+    checksum = isal_zlib.crc32(content, isal_zlib.crc32(name))
+    return struct.pack(">I", len(content)), name, content, struct.pack(">I", checksum)
+
+
+def decode_png(packed: bytes, shape: tuple[int, int, int], dtype: type[np.uint8 | np.uint16]) -> NDArray[Any] | None:
+    """Return the pixels of a PNG whose rows say nothing but differences from the pixel before or above.
+
+    So write OpenCV by default, `encode_png`, and who filters nothing. Each row then is a running sum, which NumPy adds
+    up faster than libpng; it inflates in half the time, too.
+
+    Parameters
+    ----------
+    packed : bytes
+        The contents of its chunks of data.
+    shape : (int, int, int)
+        Height, width and channels.
+    dtype : type
+        ``uint8`` or ``uint16``.
+
+    Returns
+    -------
+    ndarray or None
+        None: libpng has to read it, or to say what is wrong with it.
+    """
+    height, width, channels = shape
+    step = channels * np.dtype(dtype).itemsize
+    line = 1 + width * step
+    if line < _NARROW:
+        return None
+    inflate = isal_zlib.decompressobj()
+    try:
+        # A look at the first rows tells most files that are filtered in other ways.
+        first = inflate.decompress(packed, min(_BAND, height * line))
+        if max(first[::line], default=0) > _UP:
+            return None
+        rest = inflate.decompress(inflate.unconsumed_tail, height * line - len(first) + 1)
+    except isal_zlib.error:  # type: ignore[misc]  # its stub says an instance
+        return None
+    if not inflate.eof or len(first) + len(rest) != height * line:
+        return None
+    lines = np.frombuffer(first + rest, np.uint8).reshape(height, line)
+    if lines[:, 0].max() > _UP:
+        return None
+    pixels = _summed(lines, step).view(dtype).reshape(shape)
+    return big_endian(pixels)
+
+
+#: Bytes of a row below which calls of NumPy for each would take longer than libpng.
+_NARROW = 256
+_SUB = 1
+
+
+def _summed(lines: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Undo the filters of rows, each its number and its bytes, of which so many are a pixel."""
+    sums = np.empty((len(lines), lines.shape[1] - 1), np.uint8)
+    above = np.zeros(sums.shape[1], np.uint8)
+    kinds = lines[:, 0]
+    edges = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(lines)]
+    for start, end in pairwise(edges):
+        filtered, part = lines[start:end, 1:], sums[start:end]
+        if kinds[start] == _UP:
+            for row, made in zip(filtered, part, strict=True):
+                above = np.add(row, above, out=made)
+        elif kinds[start] == _SUB:
+            pixels = (end - start, -1, step)
+            np.add.accumulate(filtered.reshape(pixels), axis=1, dtype=np.uint8, out=part.reshape(pixels))
+        else:
+            np.copyto(part, filtered)
+        above = part[-1]
+    return sums
