@@ -213,7 +213,7 @@ class ImageOutputs:
         return self._encode(outcome.pixels, frame), frame
 
     def _encode(self, pixels: NDArray[Any], frame: Frame) -> bytes:
-        scratch = self.backend.take(frame) if self.job.encoder.swaps_channels else None
+        scratch = self.backend.take(frame) if self.job.encoder.needs_scratch(pixels) else None
         try:
             data = self.job.encoder.encode(pixels, scratch)
         finally:

@@ -55,6 +55,37 @@ def same(one, other):
     return all(v == w and np.array_equal(a, b) and a.dtype == b.dtype for (v, (a, _)), (w, (b, _)) in pairs)
 
 
+def kinds_of(kind):
+    """Yield the classes under one."""
+    for each in kind.__subclasses__():
+        yield each
+        yield from kinds_of(each)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        [ops.RandomCrop(12, 17), FLIP, BLUR, HSV],
+        [BLUR, ops.RandomCrop(12, 17), ops.Rotate(15), ops.CenterCrop(5, 6), NOISE],
+        ops.Sequential(ops.SomeOf(FLIP, ops.CenterCrop(20, 20), BLUR, n=2), ops.Split(2, 2), ops.PowerSet(FLIP, HSV)),
+        ops.Sequential(ops.Rotate(15), ops.Crop(2, 3, 30, 20), ops.RandomCrop(9, 9), ops.Repeat(ops.Rotate(15), 3)),
+    ],
+    ids=["crop first", "crops between", "tiles", "crop of a crop"],
+)
+def test_crops_that_are_views_change_nothing(recipe, monkeypatch):
+    backend = Cv2Backend()
+    with_views = walked(recipe, image(), backend=backend)
+    assert not backend._windows, "all were handed back"
+    assert all(outcome.error is None for _, outcome in with_views.values())
+    for kind in kinds_of(Op):
+        if "window" in vars(kind):
+            monkeypatch.setattr(kind, "window", Op.window)
+    copied = Cv2Backend()
+    assert same(walked(recipe, image(), backend=copied), with_views)
+    assert copied.counts["buffer"] > backend.counts["buffer"], "views take no buffer"
+    assert copied.counts["kernel"] == backend.counts["kernel"]
+
+
 # ---- the same thing, made the long way: every leaf from the image, step by step, nothing shared, no buffers
 
 

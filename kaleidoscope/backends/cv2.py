@@ -40,6 +40,8 @@ class Cv2Backend:
         self.counts: Counter[str] = Counter()
         self._free: dict[tuple[tuple[int, ...], str], list[NDArray[Any]]] = {}
         self._lent = 0
+        #: Views that are lent, by their `id`, and the buffer that each is a part of, if it is one of these.
+        self._windows: dict[int, tuple[NDArray[Any], NDArray[Any] | None]] = {}
 
     def take(self, frame: Frame) -> NDArray[Any]:
         """Return a buffer of that frame, its content undefined; hand it back with `release`."""
@@ -53,14 +55,27 @@ class Cv2Backend:
         return aligned(frame.shape, frame.dtype)
 
     def release(self, pixels: NDArray[Any]) -> None:
-        """Take a buffer back, to be used again."""
+        """Take a buffer back, to be used again, or a window, with the buffer that was kept for it."""
+        if (lent := self._windows.pop(id(pixels), None)) is not None:
+            if lent[1] is not None:
+                self.release(lent[1])
+            return
         self._lent -= 1
         self._free.setdefault((pixels.shape, name_of(pixels)), []).append(pixels)
 
     def apply(self, src: NDArray[Any], moves: Iterable[Move]) -> NDArray[Any]:
-        """Return what some applications, one after another, make of `src`, in a new buffer."""
+        """Return what some applications, one after another, make of `src`, in a new buffer.
+
+        Where they only cut a part out it is a view of that part, of use as long as `src` stays as it is.
+        """
         now = src
         for move in moves:
+            part = None if isinstance(move, Warp) else move.op.window(now, move.params)
+            if part is not None:
+                self._windows[id(part)] = (part, None if now is src else now)
+                self.counts["kernel"] += 1
+                now = part
+                continue
             try:
                 made = self._apply_one(now, move)
             finally:

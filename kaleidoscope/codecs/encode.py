@@ -86,10 +86,9 @@ class Encoder:
         """The extension of the files, without the dot."""
         return self.format
 
-    @property
-    def swaps_channels(self) -> bool:
-        """Whether `encode` has a use for a scratch buffer."""
-        return self.format in {"webp", "tiff"}
+    def needs_scratch(self, pixels: NDArray[Any]) -> bool:
+        """Whether `encode` has a use for a scratch buffer: to swap channels, or to put together what lies apart."""
+        return self.format in {"webp", "tiff"} or (self.format == "jpg" and not pixels.flags.c_contiguous)
 
     def spec(self) -> dict[str, Any]:
         """Return, as JSON values, what the bytes depend on beside the pixels.
@@ -134,8 +133,7 @@ class Encoder:
         pixels : ndarray of shape (H, W, C)
             RGB (grey, RGBA); left as they are.
         scratch : ndarray, optional
-            A contiguous buffer of the shape and type of `pixels` to swap the channels in; saves an
-            allocation. Used if it fits.
+            A contiguous buffer of the shape and type of `pixels` to work in; saves an allocation. Used if it fits.
 
         Returns
         -------
@@ -151,7 +149,7 @@ class Encoder:
         """
         self.check(Frame.of(pixels))
         if self.format == "jpg":
-            return _jpeg(pixels, self.quality)
+            return _jpeg(_contiguous(pixels, scratch), self.quality)
         if self.format == "png":
             return _png(pixels)
         if self.format == "npy":
@@ -189,7 +187,7 @@ def _jpeg(pixels: NDArray[Any], quality: int) -> bytes:
     if pixels.shape[2] == 1:
         kinds = {"colorspace": "GRAY", "colorsubsampling": "Gray"}
     try:
-        data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=quality, fastdct=False, **kinds)
+        data: bytes = simplejpeg.encode_jpeg(pixels, quality=quality, fastdct=False, **kinds)
     except (ValueError, MemoryError) as error:
         raise OpError(f"jpg encoder: {error}", step="encode") from error
     return data
@@ -200,11 +198,24 @@ def _to_bgr(pixels: NDArray[Any], scratch: NDArray[Any] | None) -> NDArray[Any]:
     if channels == 1:
         return pixels
     # Of another shape or type, OpenCV passes over it by itself.
-    usable = (
+    swap = cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_RGBA2BGRA
+    return cv2.cvtColor(pixels, swap, dst=scratch if _usable(scratch, pixels) else None)
+
+
+def _contiguous(pixels: NDArray[Any], scratch: NDArray[Any] | None) -> NDArray[Any]:
+    if pixels.flags.c_contiguous:
+        return pixels
+    fits = scratch is not None and (scratch.shape, scratch.dtype) == (pixels.shape, pixels.dtype)
+    if scratch is None or not fits or not _usable(scratch, pixels):
+        return np.ascontiguousarray(pixels)
+    np.copyto(scratch, pixels)
+    return scratch
+
+
+def _usable(scratch: NDArray[Any] | None, pixels: NDArray[Any]) -> bool:
+    return (
         scratch is not None
         and scratch.flags.c_contiguous
         and scratch.flags.writeable
         and not np.may_share_memory(scratch, pixels)
     )
-    swap = cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_RGBA2BGRA
-    return cv2.cvtColor(pixels, swap, dst=scratch if usable else None)

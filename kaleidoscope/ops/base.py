@@ -118,6 +118,13 @@ class Op(Part):
         """Fill `out`, shape ``out_frame(...).shape``, from `src`, which is shared and read-only; keep neither."""
         raise OpError(f"{type(self).__name__} has no kernel for the CPU")
 
+    def window(self, src: NDArray[Any], params: Params) -> NDArray[Any] | None:
+        """Return the part of `src`, as a view, that is what `kernel` would make; None where it makes something else.
+
+        Nothing is copied then. Who sees the outcome only reads it, as all of `src`.
+        """
+        return None
+
     @property
     def moves_pixels(self) -> bool:
         """Whether pixels change places, so that targets must follow: where it says how they do."""

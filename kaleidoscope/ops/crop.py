@@ -111,14 +111,19 @@ class _Crop(Geometric):
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
         return shift(-params["left"], -params["top"])
 
+    def window(self, src: NDArray[Any], params: Params) -> NDArray[Any] | None:
+        """Return the window of `src`, shape (H, W, C), unless it is padded."""
+        height, width = src.shape[:2]
+        if self.height > height or self.width > width:
+            return None
+        left, top = params["left"], params["top"]
+        return src[top : top + self.height, left : left + self.width]
+
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""
         left, top = params["left"], params["top"]
         window = src[max(0, top) : top + self.height, max(0, left) : left + self.width]
-        if window.shape == out.shape:
-            np.copyto(out, window)
-        else:
-            surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
+        surround(window, max(0, -left), max(0, -top), str(self.border_mode), self.fill, out)
 
 
 @op

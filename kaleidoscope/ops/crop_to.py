@@ -10,7 +10,7 @@ import numpy as np
 from kaleidoscope.errors import OpError, RecipeError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Geometric, Params, op
-from kaleidoscope.ops.crop import POSITIONS, check_window, shift, surround
+from kaleidoscope.ops.crop import POSITIONS, check_window, shift, surround, window_of
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -137,6 +137,10 @@ class Crop(Geometric):
     def matrix(self, frame: Frame, params: Params) -> NDArray[np.float64]:
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
         return shift(-params["left"], -params["top"])
+
+    def window(self, src: NDArray[Any], params: Params) -> NDArray[Any] | None:
+        """Return the window of `src`, shape (H, W, C), unless it is padded."""
+        return None if self.pad_if_needed else window_of(src, params)
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""

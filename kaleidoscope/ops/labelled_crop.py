@@ -53,6 +53,10 @@ class _LabelledCrop(Geometric):
         """Return the shift of the window's corner to (0, 0), shape (3, 3), in pixels at pixel centres."""
         return shift(-params["left"], -params["top"])
 
+    def window(self, src: NDArray[Any], params: Params) -> NDArray[Any]:
+        """Return the window of `src`, shape (H, W, C)."""
+        return window_of(src, params)
+
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Fill `out`, shape (height, width, C), with the window of `src`, shape (H, W, C)."""
         np.copyto(out, window_of(src, params))

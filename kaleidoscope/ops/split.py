@@ -10,11 +10,10 @@ from kaleidoscope.errors import OpError, RecipeError
 from kaleidoscope.ops.base import Geometric, Params, op
 from kaleidoscope.ops.combine import Combinator
 from kaleidoscope.ops.fields import refuse
+from kaleidoscope.record import Frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from kaleidoscope.record import Frame
 
 
 class Split(Combinator):
@@ -118,11 +117,14 @@ class Tile(Geometric):
         top, _, left, _ = self._edges(frame)
         return np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], dtype=np.float64)
 
+    def window(self, src: NDArray[Any], params: Params) -> NDArray[Any]:
+        """Return the tile of `src`, shape (H, W, C)."""
+        top, bottom, left, right = self._edges(Frame.of(src))
+        return src[top:bottom, left:right]
+
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Copy the tile."""
-        height, width, _ = src.shape
-        top, left = self.row * height // self.rows, self.col * width // self.cols
-        np.copyto(out, src[top : top + out.shape[0], left : left + out.shape[1]])
+        np.copyto(out, self.window(src, params))
 
     def _edges(self, frame: Frame) -> tuple[int, int, int, int]:
         height, width = frame.height, frame.width

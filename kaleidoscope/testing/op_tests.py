@@ -160,7 +160,19 @@ class OpTests:
                 src.flags.writeable = writeable
                 made = _apply(op, src, self._draw(op, frame))
                 np.testing.assert_array_equal(src, before, err_msg=f"{op!r} writes into its source")
-                assert not np.may_share_memory(made, src), f"{op!r} hands its source out"
+                if op.window(src, self._draw(op, frame)) is None:
+                    assert not np.may_share_memory(made, src), f"{op!r} hands its source out"
+
+    def test_a_window_is_what_its_kernel_makes(self, op: Op) -> None:
+        """An op that only cuts a part out hands out what its kernel would copy: that very part of its source."""
+        for frame in self._frames(op):
+            src, params = _pixels(frame), self._draw(op, frame)
+            window = op.window(src, params)
+            if window is not None:
+                made = np.zeros(op.out_frame(frame, params).shape, src.dtype)
+                op.kernel(src, params, made)
+                np.testing.assert_array_equal(window, made, err_msg=f"{op!r} of {frame}: its window is another part")
+                assert np.may_share_memory(window, src), f"{op!r} of {frame}: its window is a copy"
 
     def test_of_a_view_is_that_of_a_copy(self, op: Op) -> None:
         """Pixels that lie apart in memory are pixels."""

@@ -304,6 +304,65 @@ class TestKernels:
             Cv2Backend().apply(pixels, moves_of(Nowhere(), {}, Frame.of(pixels)))
 
 
+class TestWindows:
+    def crop_of(self, pixels, *, more=()):
+        return [*more, *moves_of(ops.CenterCrop(2, 3), {"left": 1, "top": 1}, Frame.of(pixels))]
+
+    def test_are_parts_of_their_source(self):
+        backend, pixels = Cv2Backend(), image((4, 5, 3))
+        part = backend.apply(pixels, self.crop_of(pixels))
+        assert np.array_equal(part, pixels[1:3, 1:4])
+        assert np.may_share_memory(part, pixels)
+        assert not part.flags.writeable, "what nobody may write to is so in part, too"
+        backend.release(part)
+        assert backend.counts == {"kernel": 1}, "no buffer was taken"
+        assert not backend._windows
+        assert backend.take(Frame.of(part)) is not part
+
+    def test_keep_the_buffer_that_they_are_a_part_of(self):
+        backend, pixels = Cv2Backend(), image((4, 5, 3))
+        frame = Frame.of(pixels)
+        flipped = moves_of(ops.HorizontalFlip(), {}, frame)
+        part = backend.apply(pixels, self.crop_of(pixels, more=flipped))
+        other = backend.apply(pixels, moves_of(Half(), {}, frame))
+        assert not np.may_share_memory(part, other), "its buffer is in use"
+        assert np.array_equal(part, pixels[:, ::-1][1:3, 1:4])
+        backend.release(part)
+        backend.release(other)
+        lent = [backend.take(frame) for _ in range(2)]
+        assert backend.counts["buffer"] == 2, "both came back"
+        assert {id(buffer) for buffer in lent} == {id(other), id(lent[0]) if lent[1] is other else id(lent[1])}
+
+    def test_of_windows_are_windows(self):
+        backend, pixels = Cv2Backend(), image((6, 7, 3))
+        inner = moves_of(ops.CenterCrop(1, 2), {"left": 0, "top": 1}, Frame(2, 3, 3, "uint8"))
+        flipped = moves_of(ops.HorizontalFlip(), {}, Frame.of(pixels))
+        part = backend.apply(pixels, [*self.crop_of(pixels, more=flipped), *inner])
+        assert np.array_equal(part, pixels[:, ::-1][1:3, 1:4][1:2, :2])
+        backend.release(part)
+        assert not backend._windows
+        backend.take(Frame.of(pixels))
+        assert backend.counts["buffer"] == 1, "the buffer of the flip came back"
+
+    def test_come_back_from_an_op_that_failed(self):
+        backend, pixels = Cv2Backend(), image((4, 5, 3))
+        flipped = moves_of(ops.HorizontalFlip(), {}, Frame.of(pixels))
+        broken = moves_of(Broken(), {}, Frame(2, 3, 3, "uint8"))
+        with pytest.raises(ValueError, match="broken"):
+            backend.apply(pixels, [*self.crop_of(pixels, more=flipped), *broken])
+        assert not backend._windows
+        for frame in (Frame.of(pixels), Frame(2, 3, 3, "uint8")):
+            backend.take(frame)
+        assert backend.counts["buffer"] == 2
+
+    def test_are_copied_where_they_are_padded(self):
+        backend, pixels = Cv2Backend(), image((4, 5, 3))
+        crop = ops.CenterCrop(6, 3, pad_if_needed=True)
+        part = backend.apply(pixels, moves_of(crop, {"left": 1, "top": -1}, Frame.of(pixels)))
+        assert not np.may_share_memory(part, pixels)
+        assert np.array_equal(part[1:5], pixels[:, 1:4])
+
+
 def test_counts_tell_what_was_applied():
     backend, pixels = Cv2Backend(), image((4, 5, 3))
     for kind, params in [(Half(), {}), (ops.Rotate(), {"angle": 3.0}), (ops.HorizontalFlip(), {})]:

@@ -156,6 +156,17 @@ def test_the_source_is_left_alone(name):
     np.testing.assert_array_equal(pixels, before)
 
 
+@pytest.mark.parametrize(("channels", "apart", "needs"), [(3, True, True), (1, True, True), (3, False, False)])
+def test_scratch_takes_what_lies_apart(channels, apart, needs):
+    whole = some_pixels("uint8", channels)
+    pixels = whole[2:-3, 1:-4] if apart else whole
+    scratch = np.zeros(pixels.shape, np.uint8)
+    encoder = Encoder("jpg")
+    assert encoder.needs_scratch(pixels) == needs
+    assert encoder.encode(pixels, scratch) == encoder.encode(pixels.copy())
+    assert np.array_equal(scratch, pixels if needs else np.zeros_like(pixels))
+
+
 def test_scratch_takes_the_swapped_channels():
     pixels = some_pixels("uint8", 3)
     scratch = np.zeros_like(pixels)
