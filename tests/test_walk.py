@@ -55,6 +55,16 @@ def same(one, other):
     return all(v == w and np.array_equal(a, b) and a.dtype == b.dtype for (v, (a, _)), (w, (b, _)) in pairs)
 
 
+class Taking(Cv2Backend):
+    """A backend that counts how often a buffer is taken."""
+
+    taken = 0
+
+    def take(self, frame):
+        self.taken += 1
+        return super().take(frame)
+
+
 def kinds_of(kind):
     """Yield the classes under one."""
     for each in kind.__subclasses__():
@@ -73,16 +83,16 @@ def kinds_of(kind):
     ids=["crop first", "crops between", "tiles", "crop of a crop"],
 )
 def test_crops_that_are_views_change_nothing(recipe, monkeypatch):
-    backend = Cv2Backend()
+    backend = Taking()
     with_views = walked(recipe, image(), backend=backend)
     assert not backend._windows, "all were handed back"
     assert all(outcome.error is None for _, outcome in with_views.values())
     for kind in kinds_of(Op):
         if "window" in vars(kind):
             monkeypatch.setattr(kind, "window", Op.window)
-    copied = Cv2Backend()
+    copied = Taking()
     assert same(walked(recipe, image(), backend=copied), with_views)
-    assert copied.counts["buffer"] > backend.counts["buffer"], "views take no buffer"
+    assert copied.taken > backend.taken, "views take no buffer"
     assert copied.counts["kernel"] == backend.counts["kernel"]
 
 

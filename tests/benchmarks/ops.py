@@ -41,7 +41,7 @@ REQUIREMENTS = (
 )
 SIZE = 512
 #: Of ops that both have, those that do not start from an image of bytes alone: from floats, boxes or masks.
-ELSEWHERE = {"FromFloat", "BBoxSafeRandomCrop", "CropNonEmptyMaskIfExists"}
+ELSEWHERE = {"FromFloat", "BBoxSafeRandomCrop", "CropNonEmptyMaskIfExists", "MaskDropout"}
 #: Repetitions of each at least, however slow, and before those that count.
 LEAST, WARM_UP = 9, 2
 
