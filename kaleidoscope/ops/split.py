@@ -119,12 +119,15 @@ class Tile(Geometric):
 
     def window(self, src: NDArray[Any], params: Params) -> NDArray[Any]:
         """Return the tile of `src`, shape (H, W, C)."""
-        top, bottom, left, right = self._edges(Frame.of(src))
-        return src[top:bottom, left:right]
+        return self._tile(src)
 
     def kernel(self, src: NDArray[Any], params: Params, out: NDArray[Any]) -> None:
         """Copy the tile."""
-        np.copyto(out, self.window(src, params))
+        np.copyto(out, self._tile(src))
+
+    def _tile(self, src: NDArray[Any]) -> NDArray[Any]:
+        top, bottom, left, right = self._edges(Frame.of(src))
+        return src[top:bottom, left:right]
 
     def _edges(self, frame: Frame) -> tuple[int, int, int, int]:
         height, width = frame.height, frame.width
