@@ -11,4 +11,4 @@ settings.load_profile("kaleidoscope")
 
 def pytest_xdist_auto_num_workers(config):
     """One process more than there are cores: tests that wait for servers and clusters leave one of them idle."""
-    return (os.cpu_count() or 1) + 1
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1

@@ -17,6 +17,17 @@ import pytest
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
+@pytest.fixture(scope="session")
+def tree():
+    """Return every output below a folder by name; the run's own files have times in them."""
+
+    def tree(folder):
+        files = (path for path in Path(folder).rglob("*") if path.is_file() and "_kaleidoscope" not in path.parts)
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    return tree
+
+
 @dataclass
 class Server:
     """One sshd; `as_host` is what a cluster is told of it."""

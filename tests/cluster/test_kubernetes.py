@@ -305,14 +305,6 @@ def views_of(photos):
     return ks.augment(photos, recipe, seed=7)
 
 
-def tree(target):
-    return {
-        path.relative_to(target).as_posix(): path.read_bytes()
-        for path in target.rglob("*")
-        if path.is_file() and "_kaleidoscope" not in path.parts
-    }
-
-
 @contextmanager
 def deleting(kube, cluster, due):
     """Delete a worker's pod whenever `due`, in turn gracefully and not, for as long as the block lasts."""
@@ -338,7 +330,7 @@ def deleting(kube, cluster, due):
         thread.join()
 
 
-def check_job_with_deletions(kube, start, tmp_path, *, photos, size, due, least):
+def check_job_with_deletions(kube, start, tmp_path, *, photos, size, due, least, tree):
     source = write_photos(tmp_path / "photos", photos, size)
     report = views_of(source).write(tmp_path / "here").compute(scheduler="threads")
     assert report.failed == 0
@@ -359,7 +351,7 @@ def check_job_with_deletions(kube, start, tmp_path, *, photos, size, due, least)
 GPU = {"resources": {"GPU": 1}, "max": 1}
 
 
-def test_a_job_whose_pods_are_deleted_writes_what_a_local_one_writes(kube, start, tmp_path):
+def test_a_job_whose_pods_are_deleted_writes_what_a_local_one_writes(kube, start, tmp_path, tree):
     def due(target):
         def far_enough(deleted):
             done = len(list(target.rglob("*.jpg"))) if target.exists() else 0
@@ -367,11 +359,11 @@ def test_a_job_whose_pods_are_deleted_writes_what_a_local_one_writes(kube, start
 
         return far_enough
 
-    check_job_with_deletions(kube, start, tmp_path, photos=16, size=192, due=due, least=2)
+    check_job_with_deletions(kube, start, tmp_path, photos=16, size=192, due=due, least=2, tree=tree)
 
 
 @pytest.mark.slow
-def test_a_job_survives_a_pod_deleted_every_two_seconds(kube, start, tmp_path):
+def test_a_job_survives_a_pod_deleted_every_two_seconds(kube, start, tmp_path, tree):
     def due(_):
         last = [time.monotonic()]
 
@@ -383,4 +375,4 @@ def test_a_job_survives_a_pod_deleted_every_two_seconds(kube, start, tmp_path):
 
         return every_two_seconds
 
-    check_job_with_deletions(kube, start, tmp_path, photos=160, size=384, due=due, least=5)
+    check_job_with_deletions(kube, start, tmp_path, photos=160, size=384, due=due, least=5, tree=tree)

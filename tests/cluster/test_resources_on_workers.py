@@ -278,8 +278,10 @@ def test_on_a_cluster_that_adapts_the_run_starts_once_the_worker_comes(folder):
 
 
 def test_a_cluster_that_was_asked_for_no_worker_is_refused(folder, tmp_path):
-    with LocalCluster(**EMPTY) as cluster, Client(cluster):
+    with LocalCluster(**EMPTY) as cluster, Client(cluster) as client:
         views = ks.augment(folder, ops.HorizontalFlip())
+        with pytest.raises(ResourceError, match="the cluster has no worker, and was asked for none"):
+            check_anybody(client)  # by itself first: without it the next line would wait for ever
         with pytest.raises(ResourceError, match="the cluster has no worker, and was asked for none"):
             views.compute()
         with pytest.raises(ResourceError, match="the cluster has no worker, and was asked for none"):
@@ -317,8 +319,10 @@ def test_a_worker_that_is_missed_is_told_and_the_run_goes_on_with_another(
             assert word.begun.wait(60)
             lost = cluster.workers["gpu"].address
             cluster.sync(cluster.scheduler.remove_worker, lost, stimulus_id="lost")
+            end = time.monotonic() + 60
             while not len(told):
                 assert not report.done()
+                assert time.monotonic() < end, "nothing was told"
                 time.sleep(0.02)
             word.go_on.set()
             start("another", GPU=1)
@@ -334,8 +338,10 @@ def test_what_was_closed_in_the_middle_is_told(word, folder, tmp_path, what):
         ThreadPoolExecutor(1) as thread,
     ):
         report = thread.submit(write.compute, scheduler=client)
+        end = time.monotonic() + 60
         while not word.begun.wait(0.02):
             assert not report.done(), report.result()
+            assert time.monotonic() < end, "it did not begin"
         word.go_on.set()
         (cluster if what == "cluster" else client).close()
         with pytest.raises(ResourceError, match="closed, or lost, in the middle of the run"):

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import dask
@@ -57,12 +56,6 @@ def write(tmp_path_factory):
     return lambda to: ks.augment(str(photos), RECIPE, seed=7).write(to, format="jpg").compute()
 
 
-def tree(folder):
-    """Return every output by name; the run's own files have times in them."""
-    files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file() and "_kaleidoscope" not in path.parts)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def open_ports(processes):
     """Return the address and port of everything that these processes listen on."""
     found = (connection for process in processes for connection in process.net_connections("inet"))
@@ -70,7 +63,7 @@ def open_ports(processes):
 
 
 @pytest.fixture(scope="module")
-def expected(write, tmp_path_factory):
+def expected(write, tmp_path_factory, tree):
     """What the job writes without a cluster."""
     folder = tmp_path_factory.mktemp("expected")
     with dask.config.set({"distributed.worker.resources": {"GPU": 1}}):  # this process will do
@@ -79,7 +72,7 @@ def expected(write, tmp_path_factory):
     return tree(folder)
 
 
-def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path, write, expected, caplog):
+def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path, write, expected, caplog, tree):
     caplog.set_level(logging.DEBUG)
     stays, dies, comes = (servers.start() for _ in range(3))
     written = {"host": f"{getpass.getuser()}@{stays.label}", "workers": {"cpu": 1}}
@@ -235,7 +228,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(servers, tmp_path, write, expected):
+def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(
+    servers, tmp_path, write, expected, tree
+):
     with ks.cluster.local(workers=1, gpus=1, dashboard=False) as cluster, cluster.get_client():
         assert write(tmp_path / "local").failed == 0
     one, two, three = (servers.start() for _ in range(3))
@@ -259,7 +254,7 @@ def test_a_job_is_the_same_on_local_and_on_ssh_with_hosts_of_their_own_options(s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tls", [True, False])
-def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, write, expected, tls):
+def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, write, expected, tls, tree):
     one, two = servers.start(), servers.start()
     content = {
         "kind": "ssh",
@@ -293,7 +288,7 @@ def test_groups_follow_the_load_over_the_hosts_of_a_file(servers, tmp_path, writ
 
 
 @pytest.mark.slow
-def test_a_host_that_falls_silent_is_gone_on_without(servers, tmp_path, write, expected, monkeypatch):
+def test_a_host_that_falls_silent_is_gone_on_without(servers, tmp_path, write, expected, monkeypatch, tree):
     from kaleidoscope.cluster import link
 
     monkeypatch.setitem(link._ALIVE, "keepalive_interval", 1)

@@ -1,6 +1,5 @@
 """The same lines on this machine, on hosts reached by SSH, and on Kubernetes: only the cluster's file differs."""
 
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,12 +31,6 @@ def job(cluster_file, photos, target):
         return ks.augment(photos, recipe, seed=7).write(target).compute()
 
 
-def tree(folder):
-    """Return every output by name; the run's own files have times in them."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file() and "_kaleidoscope" not in path.parts)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def write_photos(folder):
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -46,7 +39,7 @@ def write_photos(folder):
     return folder
 
 
-def test_one_job_is_the_same_on_local_ssh_and_kubernetes(servers, kube, tmp_path):
+def test_one_job_is_the_same_on_local_ssh_and_kubernetes(servers, kube, tmp_path, tree):
     photos = write_photos(tmp_path / "photos")
     one, two, three = (servers.start() for _ in range(3))
     hosts = [one.as_host(workers={"cpu": 1}), two.as_host(workers={"cpu": 1}), three.as_host(workers={"gpu": 1})]
