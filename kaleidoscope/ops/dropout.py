@@ -108,8 +108,9 @@ def _draw_length(rng: Generator, ends: fields.Range, side: int) -> int:
 
 
 def _draw_place(rng: Generator, height: int, width: int, frame: Frame) -> Hole:
-    top = int(rng.integers(frame.height - height + 1))
-    left = int(rng.integers(frame.width - width + 1))
+    # All places in one draw: a quarter of the time of two by rng.integers.
+    across, down = frame.width - width + 1, frame.height - height + 1
+    top, left = divmod(int(rng.random() * (across * down)), across)
     return [left, top, left + width, top + height]
 
 
@@ -178,9 +179,9 @@ class Erasing(Occlusion):
         most = min(greatest, flattest * frame.height**2, frame.width**2 / tallest)
         if not 0 < most >= least:
             return {"holes": []} | self.draw_seed(rng)
-        area = float(rng.uniform(least, most)) or most
+        area = fields.draw(rng, (least, most)) or most
         low, high = max(flattest, area / frame.height**2), min(tallest, frame.width**2 / area)
-        ratio = float(rng.uniform(low, max(low, high)))
+        ratio = fields.draw(rng, (low, max(low, high)))
         height = min(round(math.sqrt(area / ratio)), frame.height)
         width = min(round(math.sqrt(area * ratio)), frame.width)
         return {"holes": [_draw_place(rng, height, width, frame)]} | self.draw_seed(rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import pairwise, product
+from itertools import accumulate, pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class RandomGridShuffle(Op):
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw ``rows`` and ``columns``, the sides of tiles in pixels, and ``mapping``: the place each tile goes to."""
         rows, columns = (
-            _shuffled(rng, [size // parts + (i < size % parts) for i in range(parts)])
+            fields.shuffled(rng, [size // parts + (i < size % parts) for i in range(parts)])
             for size, parts in zip((frame.height, frame.width), self.grid, strict=True)
         )
         alike = defaultdict(list)
@@ -101,13 +101,7 @@ class RandomGridShuffle(Op):
         return moved
 
 
-def _shuffled(rng: Generator, items: list[int]) -> list[int]:
-    """Return the items in a drawn order; ``rng.permutation`` takes four times as long for a few."""
-    keys = rng.random(len(items)).tolist()
-    return [item for _, item in sorted(zip(keys, items, strict=True))]
-
-
 def _tiles(params: Params) -> list[tuple[int, int, int, int]]:
     """Return the tiles, xyxy at edges, row by row."""
-    down, across = (np.cumsum([0, *params[name]]).tolist() for name in ("rows", "columns"))
+    down, across = (list(accumulate(params[name], initial=0)) for name in ("rows", "columns"))
     return [(x1, y1, x2, y2) for y1, y2 in pairwise(down) for x1, x2 in pairwise(across)]

@@ -11,10 +11,11 @@ import numpy as np
 from kaleidoscope.errors import OpError
 from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
-from kaleidoscope.ops.channels import RGBA, split
+from kaleidoscope.ops.channels import RGBA
 from kaleidoscope.ops.colour import linear, shift_hsv
 from kaleidoscope.ops.histogram import grey_or_rgb
 from kaleidoscope.ops.levels import keep_alpha
+from kaleidoscope.ops.scratch import scratch
 from kaleidoscope.ops.tables import look_up_in_place, shift_channels
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ColorJitter(Op):
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw a factor for each, and ``order``, in which they come: 0 is brightness, 3 is hue."""
         drawn: dict[str, Any] = {name: fields.draw(rng, getattr(self, name)) for name in STEPS}
-        return drawn | {"order": rng.permutation(len(STEPS)).tolist()}
+        return drawn | {"order": fields.shuffled(rng, range(len(STEPS)))}
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the same frame.
@@ -379,9 +380,9 @@ def _turn_hue(pixels: NDArray[Any], turns: float, out: NDArray[Any]) -> None:
     # By OpenCV's 180 steps of hue, as Albumentations: with the 256 that `HueSaturationValue` counts, one value in 14
     # of a photograph was more than 2 levels off its outcome.
     hsv = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2HSV)
-    planes = split(hsv)
-    look_up_in_place(planes[0], ((np.arange(256) + math.floor(turns * 180)) % 180).astype(np.uint8))
-    cv2.merge(planes, dst=hsv)
+    hues = cv2.extractChannel(hsv, 0, dst=scratch("plane", hsv.shape[:2], hsv.dtype))
+    look_up_in_place(hues, ((np.arange(256) + math.floor(turns * 180)) % 180).astype(np.uint8))
+    cv2.insertChannel(hues, hsv, 0)
     into(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=out, dstCn=out.shape[2]))
 
 

@@ -1,6 +1,5 @@
 """The same lines on this machine, on hosts reached by SSH, and on Kubernetes: only the cluster's file differs."""
 
-
 import cv2
 import numpy as np
 import pytest
