@@ -25,8 +25,8 @@ class TestErasing(OpTests):
     scene = SCENE
     instances = (
         ops.Erasing(scale=(0.0005, 0.002)),
-        ops.Erasing(scale=0.01, ratio=(0.5, 1), fill="random"),
-        ops.Erasing(scale=0.01, ratio=(0.5, 1), fill="inpaint_telea", fill_mask=2),
+        ops.Erasing(scale=0.001, ratio=(0.5, 1), fill="random"),
+        ops.Erasing(scale=0.001, ratio=(0.5, 1), fill="inpaint_telea", fill_mask=2),
     )
     identity = ((ops.Erasing(), {"holes": []}),)
 
