@@ -70,17 +70,16 @@ class Cv2Backend:
         """
         now = src
         for move in moves:
-            part = None if isinstance(move, Warp) else move.op.window(now, move.params)
-            if part is not None:
-                self._windows[id(part)] = (part, None if now is src else now)
-                self.counts["kernel"] += 1
-                now = part
-                continue
             try:
-                made = self._apply_one(now, move)
-            finally:
+                made, window = self._apply_one(now, move)
+            except BaseException:
                 if now is not src:
                     self.release(now)
+                raise
+            if window:
+                self._windows[id(made)] = (made, None if now is src else now)
+            elif now is not src:
+                self.release(now)
             now = made
         if now is not src:
             return now
@@ -88,9 +87,16 @@ class Cv2Backend:
         np.copyto(out, src)
         return out
 
-    def _apply_one(self, src: NDArray[Any], move: Move) -> NDArray[Any]:
+    def _apply_one(self, src: NDArray[Any], move: Move) -> tuple[NDArray[Any], bool]:
+        """Return the outcome, and whether it is a window of `src`."""
         if isinstance(move, Warp):
-            return self.warp(src, move.matrix, move.resampling, move.after)
+            return self.warp(src, move.matrix, move.resampling, move.after), False
+        part = move.op.window(src, move.params)
+        if part is not None:
+            if Frame.of(part) != move.after:
+                raise OpError(f"{type(move.op).__name__} announced {move.after}, and its window is {Frame.of(part)}")
+            self.counts["kernel"] += 1
+            return part.view(), True  # an array of its own, also where the window is all of `src`
         out = self.take(move.after)
         try:
             move.op.kernel(src, move.params, out)
@@ -98,7 +104,7 @@ class Cv2Backend:
             self.release(out)
             raise
         self.counts["kernel"] += 1
-        return out
+        return out, False
 
     def warp(
         self, src: NDArray[Any], matrix: NDArray[np.float64], resampling: Resampling | None, frame: Frame
@@ -155,9 +161,16 @@ _SYMMETRIES: dict[tuple[float, ...], tuple[Callable[..., NDArray[Any]] | None, i
 }
 
 
+#: By how much a matrix that permutes pixels may be off: sines and cosines are, in the last bits.
+_ROUNDING = 1e-6
+
+
 def _permute(src: NDArray[Any], matrix: NDArray[np.float64], out: NDArray[Any]) -> None:
     """Move whole pixels by one of the eight symmetries of a rectangle."""
     (a, b, x), (c, d, y), _ = matrix.tolist()  # in plain numbers: NumPy's comparisons take as long as the flip
+    exact = (a, b, c, d) in _SYMMETRIES and x.is_integer() and y.is_integer()
+    if not exact and np.abs(matrix - np.rint(matrix)).max() <= _ROUNDING:
+        (a, b, x), (c, d, y), _ = np.rint(matrix).tolist()  # a product of sines and cosines
     across, down = (a, d) if a else (b, c)
     moved = src if a else src.transpose(1, 0, 2)
     last = (out.shape[1] - 1 if across < 0 else 0, out.shape[0] - 1 if down < 0 else 0)

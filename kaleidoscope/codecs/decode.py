@@ -19,7 +19,7 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from kaleidoscope.codecs import header as headers
-from kaleidoscope.codecs.header import Header, describe, npy_header, png_chunks, read_header, tiff_tags
+from kaleidoscope.codecs.header import Chunk, Header, describe, npy_header, png_chunks, read_header, tiff_tags
 from kaleidoscope.codecs.pages import count_pages
 from kaleidoscope.codecs.png import CHANNELS_OF_COLOUR, decode_png
 from kaleidoscope.codecs.quiet import opencv
@@ -227,7 +227,7 @@ def _read_png(data: bytes, header: Header) -> NDArray[Any]:
     keep = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if colour == 3 else set())
     keep |= {b"tRNS"} if colour in (2, 3) else set()
     chunks = list(png_chunks(data))
-    if colour in CHANNELS_OF_COLOUR and depth in (8, 16) and header.alpha == (colour == 6) and not any(data[26:29]):
+    if _is_plain(data, header, chunks):
         packed = b"".join(chunk.content for chunk in chunks if chunk.name == b"IDAT")
         shape = (header.height, header.width, CHANNELS_OF_COLOUR[colour])
         pixels = decode_png(packed, shape, np.uint8 if depth == 8 else np.uint16)
@@ -240,6 +240,14 @@ def _read_png(data: bytes, header: Header) -> NDArray[Any]:
     if header.grey or header.alpha:
         return _to_rgb(opencv(core, cv2.IMREAD_UNCHANGED))
     return opencv(core, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+
+
+def _is_plain(data: bytes, header: Header, chunks: Sequence[Chunk]) -> bool:
+    """Whether a PNG is grey, RGB or RGBA in whole bytes, not interlaced, with one header."""
+    colour, depth = data[25], data[24]
+    heads = [len(chunk.content) for chunk in chunks if chunk.name == b"IHDR"]
+    plain = colour in CHANNELS_OF_COLOUR and depth in (8, 16) and header.alpha == (colour == 6)
+    return plain and not any(data[26:29]) and chunks[0].name == b"IHDR" and heads == [13]
 
 
 def _transparent_grey(grey: NDArray[Any], key: int, depth: int) -> NDArray[Any]:

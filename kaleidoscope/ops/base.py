@@ -54,6 +54,12 @@ class Op(Part):
     #: The short name in variant names and file names: lower-case letters and digits.
     short_name: ClassVar[str]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a class with a kernel of its own make pixels by it, where the class above it hands out windows."""
+        super().__init_subclass__(**kwargs)
+        if "kernel" in vars(cls) and "window" not in vars(cls):
+            cls.window = Op.window  # type: ignore[method-assign]
+
     #: What a worker must have beside its cores to run it, such as ``{"GPU": 1}``, as workers are labelled.
     resources: Mapping[str, float] = MappingProxyType({})
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GREY, RGB, RGBA = 1, 3, 4
 #: The values of ``uint8``.
 _LEVELS = np.arange(256, dtype=np.uint8)
+_LEVELS.flags.writeable = False
 
 
 @op

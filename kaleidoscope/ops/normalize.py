@@ -119,7 +119,9 @@ class Normalize(Op):
         centre[colours], spread[colours] = self._measure(src, colours)
         # As rows of plain numbers, with a row of centres: over the few channels of a pixel NumPy is slow. A band of
         # rows stays in the processor's cache.
-        centres, factors = _rows_of(tuple(centre.tolist()), width), _rows_of(tuple((1 / spread).tolist()), width)
+        # Rows that depend on the image are of no use to the next.
+        rows_of = _kept_rows if self.normalization == "standard" else _rows_of
+        centres, factors = (rows_of(tuple(values.tolist()), width) for values in (centre, 1 / spread))
         pixels, filled, rows = src.reshape(height, -1), out.reshape(height, -1), max(1, _BAND // centres.size)
         for top in range(0, height, rows):
             band = np.subtract(pixels[top : top + rows], centres, out=filled[top : top + rows])
@@ -145,12 +147,14 @@ class Normalize(Op):
         return least, np.where(greatest > least, greatest - least, 1.0)
 
 
-@lru_cache(maxsize=16)
 def _rows_of(values: tuple[float, ...], width: int) -> NDArray[np.float32]:
     """Return a value for each channel, as often as there are pixels in a row, read-only."""
     row = np.tile(np.array(values, np.float32), width)
     row.flags.writeable = False
     return row
+
+
+_kept_rows = lru_cache(maxsize=16)(_rows_of)
 
 
 def _moments(src: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

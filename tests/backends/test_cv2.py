@@ -74,6 +74,12 @@ class TestPermutations:
         np.testing.assert_array_equal(moved, wanted)
         assert not np.may_share_memory(moved, pixels)
 
+    def test_may_be_off_in_the_last_bits(self):
+        pixels, turn = image((H, W, 3)), np.pi / 2
+        matrix = np.array([[np.cos(turn), -np.sin(turn), H - 1], [np.sin(turn), np.cos(turn), 1e-13], [0, 0, 1]])
+        moved = warp(pixels, matrix, frame=Frame(W, H, 3, "uint8"))
+        np.testing.assert_array_equal(moved, np.rot90(pixels, 3))
+
     @pytest.mark.parametrize("channels", [129, 600])
     def test_know_no_most_channels(self, channels):
         # A flip is exact "for any dtype and number of channels"; OpenCV stops at 128.
@@ -354,6 +360,49 @@ class TestWindows:
         for frame in (Frame.of(pixels), Frame(2, 3, 3, "uint8")):
             backend.take(frame)
         assert backend.counts["buffer"] == 2
+
+    def test_are_not_what_a_kernel_of_its_own_makes(self):
+        @op
+        class Negative(ops.CenterCrop):
+            def kernel(self, src, params, out):
+                super().kernel(src, params, out)
+                np.subtract(255, out, out=out)
+
+        pixels = image((4, 5, 3))
+        made = Cv2Backend().apply(pixels, moves_of(Negative(2, 3), {"left": 1, "top": 1}, Frame.of(pixels)))
+        assert np.array_equal(made, 255 - pixels[1:3, 1:4])
+
+    @pytest.mark.parametrize("what", ["another shape", "another type", "an error"])
+    def test_that_are_wrong_are_refused(self, what):
+        @op
+        class Wrong(Op):
+            short_name = "wrong"
+
+            def window(self, src, params):
+                if what == "an error":
+                    raise OpError("no window")
+                return src[:3] if what == "another shape" else src.view(np.float32)
+
+        backend, pixels = Cv2Backend(), image((4, 8, 4))
+        flipped = moves_of(ops.HorizontalFlip(), {}, Frame.of(pixels))
+        told = "no window" if what == "an error" else "announced 8x4x4 uint8, and its window"
+        with pytest.raises(OpError, match=told):
+            backend.apply(pixels, [*flipped, *moves_of(Wrong(), {}, Frame.of(pixels))])
+        backend.take(Frame.of(pixels))
+        assert backend.counts["buffer"] == 1, "the buffer of the flip came back"
+
+    def test_may_be_all_there_is(self):
+        backend, pixels = Cv2Backend(), image((4, 5, 3))
+        frame = Frame.of(pixels)
+        source = backend.take(frame)
+        np.copyto(source, pixels)
+        whole = backend.apply(source, moves_of(ops.CenterCrop(4, 5), {"left": 0, "top": 0}, frame))
+        assert np.array_equal(whole, pixels)
+        assert whole is not source
+        backend.release(whole)
+        backend.release(source)
+        assert backend.take(frame) is source
+        assert backend.counts["buffer"] == 1
 
     def test_are_copied_where_they_are_padded(self):
         backend, pixels = Cv2Backend(), image((4, 5, 3))
