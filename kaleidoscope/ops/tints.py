@@ -98,7 +98,7 @@ class ColorJitter(Op):
     def sample_params(self, rng: Generator, frame: Frame) -> dict[str, Any]:
         """Draw a factor for each, and ``order``, in which they come: 0 is brightness, 3 is hue."""
         drawn: dict[str, Any] = {name: fields.draw(rng, getattr(self, name)) for name in STEPS}
-        return drawn | {"order": fields.shuffled(rng, range(len(STEPS)))}
+        return drawn | {"order": rng.permutation(len(STEPS)).tolist()}
 
     def out_frame(self, frame: Frame, params: Params) -> Frame:
         """Return the same frame.
