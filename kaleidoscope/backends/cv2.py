@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class Cv2Backend:
         self._lent -= 1
         self._free.setdefault((pixels.shape, name_of(pixels)), []).append(pixels)
 
-    def apply(self, src: NDArray[Any], moves: Iterable[Move]) -> NDArray[Any]:
+    def apply(self, src: NDArray[Any], moves: Sequence[Move]) -> NDArray[Any]:
         """Return what some applications, one after another, make of `src`, in a new buffer.
 
         Where they only cut a part out it is a view of that part, of use as long as `src` stays as it is.
@@ -159,8 +159,6 @@ _SYMMETRIES: dict[tuple[float, ...], tuple[Callable[..., NDArray[Any]] | None, i
     (0, 1, 1, 0): (cv2.transpose, 4),
     (0, -1, -1, 0): (None, 0),
 }
-
-
 #: By how much a matrix that permutes pixels may be off: sines and cosines are, in the last bits.
 _ROUNDING = 1e-6
 

@@ -184,7 +184,7 @@ def test_several_chunks_of_data_are_read(monkeypatch):
 
 @pytest.mark.parametrize("kept", [0, 1, 5, 100, -5, -4, -1])
 def test_data_that_break_off_are_refused(kept):
-    pixels = some_pixels((200, 300), "uint8", 3)
+    pixels = some_pixels((200, 1100), "uint8", 3)
     (packed,) = (content for name, content in chunks_of(encode_png(pixels)) if name == b"IDAT")
     with pytest.raises(DecodeError):
         decode(put_together(pixels, packed[:kept]), key="a.png")
