@@ -44,8 +44,10 @@ import os, uuid
 from distributed import get_worker
 
 def mark(pixels):
-    with open(os.path.join(os.environ["MARKS"], uuid.uuid4().hex), "w") as file:
+    path = os.path.join(os.environ["MARKS"], uuid.uuid4().hex)
+    with open(path + ".part", "w") as file:
         file.write(str(get_worker().name))
+    os.rename(path + ".part", path + ".mark")
     return pixels
 """
 #: One that says that it has begun, and waits to be told to go on.
@@ -64,13 +66,20 @@ def wait(pixels):
 class Marks:
     """Where the op was run."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, client):
         self.folder = folder
+        self.client = client
 
     def taken(self):
-        """Return how often by worker, since this was last asked."""
+        """Return how often by worker, since this was last asked, by what had been sent until now.
+
+        A computation that failed returns while other tasks of it are still at work: each worker's one thread is waited
+        for.
+        """
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        self.client.gather([self.client.submit(int, workers=[address], pure=False) for address in workers])
         found = Counter()
-        for path in self.folder.iterdir():
+        for path in self.folder.glob("*.mark"):
             found[path.read_text()] += 1
             path.unlink()
         return found
@@ -100,10 +109,8 @@ def word(place):
 
 @pytest.fixture
 def marks(place, client):
-    """What the op leaves from now on: each worker's one thread is done with what the test before left to it."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    client.gather([client.submit(int, workers=[address], pure=False) for address in workers])
-    found = Marks(place / "marks")
+    """What the op leaves from now on."""
+    found = Marks(place / "marks", client)
     found.taken()
     return found
 
