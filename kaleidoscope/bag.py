@@ -215,8 +215,8 @@ class ImageBag(StreamingBag):
         targets : DataFrame, mapping or callable
             A table with a row for each object: ``key`` names the image; ``class`` and ``id`` the object; ``xmin, ymin,
             xmax, ymax`` (or ``box``, a list of the four), ``polygon`` and ``keypoints`` say where it is, in pixels, as
-            `Targets` has them. An image without a row has no objects. Or `Targets` by key; or a function of the
-            key that returns them, or None, which is called where the image is read.
+            `Targets` has them. An image without a row has no objects; one outside of its image is left out, and counted
+            in the report. Or `Targets` by key; or a function of the key that returns them, or None, called at reading.
         min_area : float, square pixels
             An object of which less is left after a crop, a rotation, ... is dropped, with all that belongs to it.
         min_visibility : float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -13,12 +14,14 @@ import numpy as np
 from kaleidoscope.archives import read_file
 from kaleidoscope.codecs import MAX_PIXELS, decode, look
 from kaleidoscope.errors import KaleidoscopeError, OpError, RecipeError, StoreError
+from kaleidoscope.log import tell
 from kaleidoscope.record import Frame, ImageRecord, Source
 from kaleidoscope.sources import entry_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_log = logging.getLogger(__name__)
 
 #: Returns the bytes at a URL; `read_file`, or what has fetched them ahead.
 Read = Callable[[str, Mapping[str, Any]], bytes]
@@ -83,18 +86,18 @@ def load(
         record, picture = _opened(record, counts, max_pixels, read)
     else:
         picture = Picture.of(pixels_of(record))
-    return _labelled(record, picture.frame), picture
+    return _labelled(record, picture.frame, counts), picture
 
 
-def _labelled(record: ImageRecord, frame: Frame) -> ImageRecord:
-    targets = record.targets
+def _labelled(record: ImageRecord, frame: Frame, counts: Counter[str]) -> ImageRecord:
+    targets, outside = record.targets, 0
     if targets is None and record.labels is None:
         return record
     try:
         if targets is None and record.labels is not None:
             targets = record.labels.of(record.key)
         if targets is not None:
-            targets = targets.fitted(frame.width, frame.height)
+            targets, outside = targets.fitted(frame.width, frame.height)
     except (Exception, SystemExit) as error:  # a function of the user's may raise anything, and must not end a worker
         kind, message = (
             (type(error), error.message)
@@ -102,6 +105,11 @@ def _labelled(record: ImageRecord, frame: Frame) -> ImageRecord:
             else (OpError, f"{type(error).__name__}: {error}")
         )
         raise kind(message, key=record.key, step="labels") from error
+    if outside:
+        counts["outside"] += outside
+        objects = f"{outside} object{'s lie' if outside > 1 else ' lies'}"
+        words = f"{record.key}: labels: {objects} outside of its {frame.width}x{frame.height} pixels"
+        tell(_log, logging.WARNING, words, key=record.key, step="labels")
     return replace(record, targets=targets, labels=None)
 
 

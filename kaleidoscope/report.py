@@ -58,7 +58,7 @@ class Report:
         From the first task to the last.
     counts : mapping of str to int
         What it took: ``decode``, ``kernel``, ``warp``, ``permutation``, ``encode``; ``first_page``: images whose file
-        holds several pages or frames.
+        holds several pages or frames; ``outside``: labelled objects that lie outside of their image.
     unfinished : int
         Of the inputs, those of which something is left to be done, as a run was stopped: the same write again does it.
         0 of what a run returns, which has done what it was asked for.
@@ -168,6 +168,10 @@ class Report:
         rate = f" ({self.outputs / self.seconds:,.0f} a second)" if self.outputs and self.seconds else ""
         several = self.counts.get("first_page", 0)
         pages = [("pages", f"{several:,} input{'s' * (several != 1)} of several pages or frames: the first was taken")]
+        outside = self.counts.get("outside", 0)
+        lie = (
+            f"{outside:,} object{'s' * (outside != 1)} outside of {'their' if outside != 1 else 'its'} image: left out"
+        )
         return [
             ("inputs", f"{self.inputs:,}"),
             *([("left", unfinished_text(self.unfinished, self.inputs))] if self.unfinished else []),
@@ -178,6 +182,7 @@ class Report:
                 f"{self.failed:,} input{'s' * (self.failed != 1)}, {see}" if self.failed else "0",
             ),
             *(pages if several else []),
+            *([("labels", lie)] if outside else []),
             ("bytes", format_bytes(self.bytes)),
             ("seconds", f"{self.seconds:.1f}"),
             ("target", self.url),

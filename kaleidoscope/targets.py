@@ -184,8 +184,10 @@ class Targets:
         keep = large & (visible >= self.min_visibility)
         return inside.changed(visible=visible).kept(keep), int(np.sum(keep & (share < 1))), int(np.sum(~keep))
 
-    def fitted(self, width: int, height: int) -> Targets:
-        """Return them as labels of an image of that size: what lies outside of it is no label.
+    def fitted(self, width: int, height: int) -> tuple[Targets, int]:
+        """Return them as labels of an image of that size, and how many objects nothing of which is in it.
+
+        What lies outside of the image is no label.
 
         Raises
         ------
@@ -198,8 +200,8 @@ class Targets:
                     f"the mask {name!r} is {mask.shape[1]}x{mask.shape[0]} pixels large, its image {width}x{height} "
                     "(EXIF orientation applied): expected the same"
                 )
-        inside, _, large = self._cut(width, height)
-        return inside.kept(large)
+        inside, share, large = self._cut(width, height)
+        return inside.kept(large), int(np.sum(share <= _ROUNDING))
 
     def _cut(self, width: int, height: int) -> tuple[Targets, Floats, NDArray[np.bool_]]:
         """Return the parts of the objects in a frame, their shares of the whole, and whether they are large enough."""

@@ -399,7 +399,7 @@ class TestClipping:
         # Both halves of a bow have the same area, of opposite signs.
         bow = Targets(polygons=[[(0, 0), (4, 4), (4, 0), (0, 4)]])
         assert bow.clipped(10, 10) == (bow, 0, 0)
-        assert len(bow.fitted(10, 10)) == 1
+        assert bow.fitted(10, 10) == (bow, 0)
         assert bow.clipped(2, 4)[0].visible.tolist() == [0.5]
 
     def test_drops_what_is_no_more_than_rounding(self):
@@ -424,7 +424,9 @@ class TestClipping:
         assert again == clipped
 
     def test_of_labels_outside_of_the_image_is_no_loss(self):
-        targets = Targets(boxes=[(-5, 0, 5, 10), (11, 0, 12, 5)], min_visibility=0.9).fitted(10, 10)
+        given = Targets(boxes=[(-5, 0, 5, 10), (11, 0, 12, 5), (1, 1, 2, 2)], min_visibility=0.9, min_area=2)
+        targets, outside = given.fitted(10, 10)
+        assert outside == 1  # the third is too small, as somebody wanted it
         assert targets.boxes.tolist() == [[0, 0, 5, 10]]
         assert targets.visible.tolist() == [1]
 

@@ -3,6 +3,7 @@
 import sys
 
 import cv2
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +99,18 @@ class TestTable:
         rows = pd.DataFrame({"key": [f"{i}.jpg" for i in range(9)], "box": [(5, 1, 2, 2)] * 9})
         with pytest.raises(RecipeError, match=r"0\.jpg: .*; 4\.jpg: [^;]*; and 4 images more$"):
             ks.read_images(folder).with_targets(rows)
+
+    def test_what_lies_outside_of_its_image_is_told(self, folder, tmp_path, caplog):
+        rows = table(**(CORNERS | {"xmin": [61, 2, 3], "xmax": [70, 12, 13], "ymin": [4, 5, 41], "ymax": [14, 15, 50]}))
+        with dask.config.set(scheduler="sync"):
+            report = (
+                ks.augment(ks.read_images(folder).with_targets(rows), ops.HorizontalFlip()).write(tmp_path).compute()
+            )
+        assert (report.counts["outside"], report.failed) == (2, 0)
+        assert "labels  2 objects outside of their image: left out" in str(report)
+        assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+            "a.jpg: labels: 2 objects lie outside of its 60x40 pixels"
+        ]
 
     def test_keys_of_no_image_are_told(self, folder):
         rows = pd.DataFrame({"key": ["a.jpg", "x/a.jpg"], "box": [(1, 1, 2, 2)] * 2})
