@@ -92,11 +92,11 @@ class Tag(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """One chunk of a PNG: its name, its content, and the whole of it with length and checksum."""
+    """One chunk of a PNG: its name, its content, and the whole of it with length and checksum, in the file's bytes."""
 
     name: bytes
-    content: bytes
-    whole: bytes
+    content: memoryview
+    whole: memoryview
 
 
 class NpyHeader(NamedTuple):
@@ -203,7 +203,7 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
     DecodeError
         If the file breaks off, or a checksum is wrong.
     """
-    position = len(PNG_SIGNATURE)
+    position, view = len(PNG_SIGNATURE), memoryview(data)
     name = b""
     while name != b"IEND":
         if position + 12 > len(data):
@@ -212,11 +212,11 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
         end = position + 12 + length
         if end > len(data):
             raise DecodeError(f"the PNG is cut short after {len(data)} bytes")
-        content = data[position + 8 : end - 4]
+        content = view[position + 8 : end - 4]
         # Upper case marks a chunk without which the pixels cannot be had. libpng would print, not raise.
         if name[:1].isupper() and crc32(content, crc32(name)) != int.from_bytes(data[end - 4 : end], "big"):
             raise DecodeError(f"the PNG is corrupt: wrong checksum of its chunk {name!r} at byte {position}")
-        yield Chunk(name, content, data[position:end])
+        yield Chunk(name, content, view[position:end])
         position = end
 
 

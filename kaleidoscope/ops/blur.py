@@ -12,6 +12,7 @@ from kaleidoscope.ops import fields
 from kaleidoscope.ops.base import Op, Params, into, op
 from kaleidoscope.ops.channels import by_groups
 from kaleidoscope.ops.convolve import draw_size, keep_range, odd_sizes
+from kaleidoscope.ops.scratch import scratch
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -101,8 +102,10 @@ def _smooth(src: NDArray[Any], sigma: float, ksize: int, out: NDArray[Any]) -> N
     if src.dtype != np.uint16:
         return cv2.sepFilter2D(src, -1, weights, weights, dst=out, borderType=border)
     # By way of float32: OpenCV filters uint16 itself in twice the time.
-    exact = cv2.addWeighted(src, 1.0, src, 0.0, 0.0, dtype=cv2.CV_32F)
-    smooth = cv2.sepFilter2D(exact, -1, weights, weights, borderType=border)
+    exact = scratch("exact", src.shape, np.float32)
+    into(exact, cv2.addWeighted(src, 1.0, src, 0.0, 0.0, dst=exact, dtype=cv2.CV_32F))
+    smooth = scratch("smooth", src.shape, np.float32)
+    into(smooth, cv2.sepFilter2D(exact, -1, weights, weights, dst=smooth, borderType=border))
     return cv2.addWeighted(smooth, 1.0, smooth, 0.0, 0.0, dst=out, dtype=cv2.CV_16U)
 
 

@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -253,6 +254,16 @@ def test_what_is_decoded_may_be_written_to():
     read = decode(encode_png(pixels), key="a.png")[0]
     read[:] = 0
     assert read.flags.c_contiguous
+
+
+def test_reading_holds_the_pixels_once():
+    pixels = some_pixels((1000, 2000), "uint16", 3)
+    data = encode_png(pixels)
+    tracemalloc.start()
+    decode(data, key="a.png")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < pixels.nbytes + 2 * len(data) + 4 * module._BAND  # what is packed, put together and inside ISA-L
 
 
 def test_no_memory_is_an_op_error(monkeypatch):
