@@ -25,7 +25,7 @@ def recipes(max_depth: int = 4, *, ops: Sequence[Op] = (), most_leaves: int = 40
     max_depth : int
         Combinators around an op.
     ops : sequence of Op, optional
-        What they are made of; by default ops of every kind that do images of any size.
+        What they are made of; by default all of the catalogue.
     most_leaves : int
         Recipes of more variants are left out, and those whose branches are named alike.
 
@@ -40,10 +40,32 @@ def recipes(max_depth: int = 4, *, ops: Sequence[Op] = (), most_leaves: int = 40
         raise ImportError(
             "recipes() makes strategies for hypothesis: pip install 'kaleidoscope[test]'", name=error.name
         ) from error
-    leaves = list(ops) or _small_ops()
+    leaves = list(ops) or _every_op()
     drawn = st.composite(_draw_part)(st, leaves, max_depth, one_leaf=False)
     return drawn.filter(lambda recipe: _grows(recipe, most_leaves))
 
+
+_SIZE = {"height": 9, "width": 12}
+#: What some ops need, or take for images of a few pixels.
+_SMALL: dict[str, dict[str, Any]] = {
+    "CenterCrop": {**_SIZE, "pad_if_needed": True},
+    "CropAndPad": {"percent": (-0.2, 0.2)},
+    "CropNonEmptyMaskIfExists": _SIZE,
+    "LongestMaxSize": {"max_size": 14},
+    "Pad": {"padding": 2},
+    "PadIfNeeded": {"min_height": 20, "min_width": 16},
+    "RandomCrop": {**_SIZE, "pad_if_needed": True},
+    "RandomResizedCrop": {"size": (9, 12)},
+    "RandomSizedCrop": {"min_max_height": (4, 8), "size": (9, 12)},
+    "Resize": {"height": 11, "width": 8},
+    "SmallestMaxSize": {"max_size": 10},
+}
+#: What is made of something else: a function, a tile of `Split`.
+_NO_EXAMPLES = {"Apply", "Tile"}
+_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Rotate", {"fill": (1, 2, 3), "border_mode": "wrap"}),
+    ("Affine", {"scale": (0.5, 2), "shear": {"y": 5}}),
+)
 
 #: Of one variant, and of several; the sequence is of as many as its parts are.
 _CHOICES = ("Sequential", "OneOf", "SomeOf", "Sometimes")
@@ -88,20 +110,15 @@ def _draw_around(draw: Any, st: Any, kind: str, parts: list[Part]) -> Part:
     return made
 
 
-def _small_ops() -> list[Op]:
-    made: list[tuple[str, dict[str, Any]]] = [
-        ("HorizontalFlip", {}),
-        ("RandomRotate90", {}),
-        ("Rotate", {"limit": 15}),
-        ("Rotate", {"fill": (1, 2, 3), "border_mode": "wrap"}),
-        ("Affine", {"scale": (0.5, 2), "shear": {"y": 5}}),
-        ("RandomCrop", {"height": 9, "width": 12, "pad_if_needed": True}),
-        ("Resize", {"height": 11, "width": 8}),
-        ("RandomBrightnessContrast", {}),
-        ("GaussianBlur", {}),
-        ("GaussNoise", {}),
-    ]
-    return [registry.find_op(name)(**settings) for name, settings in made]
+def _every_op() -> list[Op]:
+    """Return each op of the catalogue, those that resize or crop for images of a few pixels."""
+    kinds = {name: registry.find_op(name) for name in registry.builtin_names()}
+    made = [kind(**_SMALL.get(name, {})) for name, kind in kinds.items() if _is_leaf(kind) and name not in _NO_EXAMPLES]
+    return [*made, *(kinds[name](**settings) for name, settings in _MORE)]
+
+
+def _is_leaf(kind: type[Part]) -> bool:
+    return issubclass(kind, Op) and not issubclass(kind, OneOf | SomeOf | Sometimes)
 
 
 def _grows(recipe: Part, most_leaves: int) -> bool:
