@@ -4,8 +4,8 @@ import os
 
 from hypothesis import settings
 
-# No assertion on time: machines are busy. In CI, as `.ci/run` says it is, examples are the same each time, so that a red
-# run can be repeated; elsewhere they are others each time.
+# No assertion on time: machines are busy. In CI, as `.ci/run` says it is, examples are the same each time, so that a
+# red run can be repeated; elsewhere they are others each time.
 settings.register_profile("kaleidoscope", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("kaleidoscope")
 
