@@ -22,6 +22,8 @@ Axes = Range | tuple[Range, Range] | Mapping[str, Range]
 
 # In the order of OpenCV's integers 0, 1, 2, ..., which are accepted too.
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos4")
+#: OpenCV's numbers for them, and for INTER_LINEAR_EXACT and INTER_NEAREST_EXACT.
+_INTERPOLATION_NUMBERS = {**dict(enumerate(INTERPOLATIONS)), 5: "linear", 6: "nearest"}
 BORDER_MODES = ("constant", "replicate", "reflect", "wrap", "reflect_101")
 
 
@@ -300,7 +302,7 @@ def interpolation(part: Part, name: str = "interpolation") -> None:
     RecipeError
         If it is no way to interpolate.
     """
-    choice(part, name, INTERPOLATIONS, aliases=dict(enumerate(INTERPOLATIONS)))
+    choice(part, name, INTERPOLATIONS, aliases=_INTERPOLATION_NUMBERS)
 
 
 def border(part: Part) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from kaleidoscope import ops
 from kaleidoscope.errors import RecipeError
+from kaleidoscope.ops.fields import INTERPOLATIONS
 from kaleidoscope.tree import grow
 
 FLIP = {"__class_fullname__": "HorizontalFlip", "p": 1.0}
@@ -32,6 +33,12 @@ def converted(transform):
 
 def test_transform_is_the_op_of_its_name():
     assert converted(TURN) == ops.Rotate(15, interpolation="cubic", border_mode="reflect_101")
+
+
+@pytest.mark.parametrize(("number", "name"), [*enumerate(INTERPOLATIONS), (5, "linear"), (6, "nearest")])
+def test_interpolations_are_opencvs_numbers(number, name):
+    resize = {"__class_fullname__": "Resize", "p": 1.0, "height": 9, "width": 8, "interpolation": number}
+    assert converted(resize) == ops.Resize(9, 8, interpolation=name)
 
 
 @pytest.mark.parametrize("name", ["albumentations.Rotate", "albumentations.augmentations.geometric.rotate.Rotate"])
