@@ -10,6 +10,7 @@ import numpy as np
 
 from kaleidoscope.errors import KaleidoscopeError, OpError
 from kaleidoscope.targets import Labels, Targets
+from kaleidoscope.urls import public
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +114,7 @@ class Source:
     Parameters
     ----------
     url : str
-        A local path or an fsspec URL, without credentials.
+        A local path or an fsspec URL. Shown without its signature.
     size : int, optional
         Bytes, as listed.
     etag : str
@@ -125,7 +126,11 @@ class Source:
     url: str
     size: int | None = None
     etag: str = ""
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Show the URL without its signature."""
+        return f"Source({public(self.url)!r}, {self.size}, {self.etag!r})"
 
 
 @dataclass(frozen=True, slots=True)

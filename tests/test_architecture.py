@@ -16,14 +16,13 @@ PACKAGE = Path(__file__).parents[1] / "kaleidoscope"
 # Lowest first. A room imports lower ranks only; in its own rank,
 # what stands to its left.
 RANKS = [
-    ("errors", "settings", "flow", "plain_yaml", "gpus"),
+    ("errors", "settings", "flow", "urls", "plain_yaml", "gpus"),
     ("coordinates", "target_columns", "targets", "record", "randomness", "resources"),
     ("registry",),
     (
         "entries",
         "ops",
         "codecs",
-        "urls",
         "log",
         "opening",
         "retries",

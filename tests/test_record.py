@@ -95,6 +95,9 @@ def test_credentials_are_never_shown(show):
     source = Source("s3://bucket/a.jpg", 7, "etag", {"key": "me", "secret": SECRET})
     assert SECRET not in show(source)
     assert SECRET not in show(ImageRecord("a.jpg", source=source))
+    signed = Source(f"https://host/a.jpg?X-Amz-Signature={SECRET}")
+    assert SECRET not in show(signed)
+    assert "https://host/a.jpg" in show(signed)
 
 
 def test_credentials_arrive_where_they_are_needed():
