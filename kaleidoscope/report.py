@@ -21,7 +21,7 @@ from kaleidoscope.storage import Store
 from kaleidoscope.tables import part_groups, read_manifest, read_parts
 from kaleidoscope.target import Expected, read_asked
 from kaleidoscope.totals import Totals, sum_totals
-from kaleidoscope.verify import Verification, unfinished_text, verify
+from kaleidoscope.verify import Verification, is_held, unfinished_text, verify
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -62,6 +62,8 @@ class Report:
     unfinished : int
         Of the inputs, those of which something is left to be done, as a run was stopped: the same write again does it.
         0 of what a run returns, which has done what it was asked for.
+    at_work : bool
+        A run has the lease: it is at work there, or was killed.
     """
 
     url: str
@@ -74,6 +76,7 @@ class Report:
     counts: Mapping[str, int] = field(repr=False)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     unfinished: int = 0
+    at_work: bool = False
 
     @classmethod
     def read(cls, url: Url, *, storage_options: Mapping[str, Any] | None = None) -> Report:
@@ -109,9 +112,11 @@ class Report:
         total = sum_totals(totals)
         inputs = asked.append(pd.Index(np.concatenate(keys))).nunique()
         unfinished = len(asked) - int(asked.isin(np.concatenate(done)).sum())
-        seconds = at_work((one.written for one in store.look(RECORD_FOLDER)), _PAUSE)
-        options = store.storage_options
-        return cls(store.url, inputs, total.outputs, 0, total.failed, total.bytes, seconds, {}, options, unfinished)
+        record = list(store.look(RECORD_FOLDER))
+        seconds = at_work((one.written for one in record), _PAUSE)
+        held = is_held(one.name.rpartition("/")[2] for one in record)
+        sums = total.outputs, 0, total.failed, total.bytes, seconds
+        return cls(store.url, inputs, *sums, {}, store.storage_options, unfinished, held)
 
     @property
     def manifest(self) -> dd.DataFrame:
@@ -174,7 +179,11 @@ class Report:
         )
         return [
             ("inputs", f"{self.inputs:,}"),
-            *([("left", unfinished_text(self.unfinished, self.inputs))] if self.unfinished else []),
+            *(
+                [("left", unfinished_text(self.unfinished, self.inputs, at_work=self.at_work))]
+                if self.unfinished
+                else []
+            ),
             ("outputs", f"{self.outputs:,}{rate}"),
             ("skipped", f"{self.skipped:,} were there already" if self.skipped else "0"),
             (
@@ -254,7 +263,8 @@ def of_command(report: Report) -> str:
 def as_json(report: Report, verified: Verification | None = None, again: int | None = None) -> dict[str, Any]:
     """Return the same as JSON values, with all there is: see `as_text`."""
     found: dict[str, Any] = {
-        name: getattr(report, name) for name in ("url", "inputs", "outputs", "failed", "unfinished", "bytes", "seconds")
+        name: getattr(report, name)
+        for name in ("url", "inputs", "outputs", "failed", "unfinished", "at_work", "bytes", "seconds")
     }
     found["errors"] = report.failures.to_dict("records") if report.failed else []
     if verified is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -158,7 +158,7 @@ class Verification:
             if len(those) > _NAMED:
                 lines.append(f"          and {len(those) - _NAMED:,} more")
         if self.unfinished:
-            lines.append(unfinished_text(self.unfinished, self.inputs))
+            lines.append(unfinished_text(self.unfinished, self.inputs, at_work=self.at_work))
         if self.at_work and not self.ok:
             lines.append("A run is at work there, or was killed: what it has not committed is extra")
         return "\n".join(lines)
@@ -195,16 +195,24 @@ class Verification:
         return lost
 
 
-def unfinished_text(unfinished: int, inputs: int) -> str:
-    """Say how many inputs are not done, and what to do.
+def is_held(names: Iterable[str]) -> bool:
+    """Whether there is a lease among the names in a target's record: a run is at work there, or was killed."""
+    return any(name.startswith("lease-") for name in names)
+
+
+def unfinished_text(unfinished: int, inputs: int, *, at_work: bool) -> str:
+    """Say how many inputs are not done, and what to do; `at_work`: a run has the lease.
 
     Examples
     --------
-    >>> unfinished_text(48, 60)
+    >>> unfinished_text(48, 60, at_work=False)
     '48 of 60 inputs are not done: repeat the run'
+    >>> unfinished_text(48, 60, at_work=True)
+    '48 of 60 inputs are not done: a run is at work there, or was killed; then repeat it'
     """
     several, are = "s" * (inputs != 1), "is" if unfinished == 1 else "are"
-    return f"{unfinished:,} of {inputs:,} input{several} {are} not done: repeat the run"
+    what = "a run is at work there, or was killed; then repeat it" if at_work else "repeat the run"
+    return f"{unfinished:,} of {inputs:,} input{several} {are} not done: {what}"
 
 
 def _give_up(store: Store, writer: WriteBehind, parts: Sequence[PartName], bad: Mapping[str, Problem]) -> int:
@@ -252,7 +260,7 @@ def verify(store: Store, *, checksums: bool = False) -> Verification:
     mark = fingerprint(store)
     groups = part_groups(store)  # before the listing: what a run at work commits meanwhile is extra, never missing
     asked, whole = read_asked(store)
-    at_work = any(name.startswith("lease-") for name in store.list(RECORD_FOLDER))
+    at_work = is_held(store.list(RECORD_FOLDER))
     there = {one.name: one.size for one in store.look() if not one.name.startswith(f"{RECORD_FOLDER}/")}
     problems: list[Problem] = []
     done: list[NDArray[Any]] = []

@@ -12,6 +12,7 @@ import pytest
 import kaleidoscope as ks
 from kaleidoscope import ops
 from kaleidoscope.errors import DecodeError, StoreError
+from kaleidoscope.lease import Owner, take_lease
 from kaleidoscope.storage import Store
 from kaleidoscope.target import PARTS
 
@@ -84,6 +85,19 @@ def test_a_run_that_was_stopped_is_not_told_as_complete(folder, tmp_path, layout
     again = ks.augment(folder, recipe, seed=7, on_error="raise").write(tmp_path / "out", layout=layout).compute()
     assert (again.inputs, again.unfinished, left(tmp_path / "out")) == (60, 0, 0)
     report(tmp_path / "out", "--verify", code=0)
+
+
+def test_a_run_that_is_at_work_is_told_as_such(folder, tmp_path):
+    views(folder).write(tmp_path / "out").compute()
+    assert not ks.Report.read(tmp_path / "out").at_work
+    take_back(tmp_path / "out")
+    lease = take_lease(Store(tmp_path / "out"), Owner.here("another"))
+    found = ks.Report.read(tmp_path / "out")
+    assert found.at_work
+    assert "not done: a run is at work there, or was killed; then repeat it" in str(found)
+    assert "a run is at work there" in str(found.verify())
+    lease.release()
+    assert "not done: repeat the run" in str(ks.Report.read(tmp_path / "out"))
 
 
 def test_inputs_that_failed_are_done(folder, tmp_path):
