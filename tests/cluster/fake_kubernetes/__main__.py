@@ -1,4 +1,7 @@
-"""The process that is the Kubernetes cluster: ``python -m fake_kubernetes FOLDER NODE...``; it ends on SIGTERM."""
+"""The process that is the Kubernetes cluster; it ends on SIGTERM.
+
+``python -m fake_kubernetes FOLDER BLOCK NODE...``, where a block such as ``127.2`` is where its pods' addresses begin.
+"""
 
 import asyncio
 import logging
@@ -32,7 +35,7 @@ def kubeconfig(port):
     }
 
 
-async def serve(folder, nodes):
+async def serve(folder, block, nodes):
     """Serve until told to end."""
     store, names = Store(), folder / "names.json"
     for namespace in ("default", "augment"):
@@ -41,7 +44,7 @@ async def serve(folder, nodes):
         store.define(definition)
     for node in nodes:
         store.create(NODES, None, parse_node(node))
-    controllers, kubelet = Controllers(store, names), Kubelet(store, folder, names)
+    controllers, kubelet = Controllers(store, names, block), Kubelet(store, folder, names, block)
     runner = web.AppRunner(Server(store, folder).app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -61,4 +64,4 @@ async def serve(folder, nodes):
     await runner.cleanup()
 
 
-asyncio.run(serve(Path(sys.argv[1]), sys.argv[2:]))
+asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -6,15 +6,14 @@ import json
 from .selectors import at
 from .store import DEPLOYMENTS, PODS, SERVICES
 
-#: The name of a service without pods is known, too, and whoever connects is refused.
-NOBODY = "127.1.255.254"
-
 
 class Controllers:
     """Looks at everything there is, and makes it as it should be."""
 
-    def __init__(self, store, names):
+    def __init__(self, store, names, block):
         self._store, self._names, self._written = store, names, None
+        # The name of a service without pods is known, too, and whoever connects is refused.
+        self._nobody = f"{block}.255.254"
         self.look()
 
     def look(self):
@@ -44,7 +43,7 @@ class Controllers:
         for (namespace, name), service in self._store.resources[SERVICES].objects.items():
             chosen = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
             addresses = [at(pod, "status.podIP") for pod in self._store.list(PODS, namespace, chosen)]
-            found[f"{name}.{namespace}"] = next(filter(None, addresses), NOBODY)
+            found[f"{name}.{namespace}"] = next(filter(None, addresses), self._nobody)
         if found != self._written:
             part = self._names.with_suffix(".part")
             part.write_text(json.dumps(found))

@@ -21,8 +21,8 @@ _LONGEST_BACKOFF = 8.0  # seconds before a container that ended is started again
 class Kubelet:
     """The scheduler and every node's kubelet in one; each pod that has a node is a task of its own."""
 
-    def __init__(self, store, folder, names):
-        self._store, self._folder, self._names = store, folder, names
+    def __init__(self, store, folder, names, block):
+        self._store, self._folder, self._names, self._block = store, folder, names, block
         self._pods, self._addresses = {}, 0
 
     def look(self):
@@ -42,7 +42,7 @@ class Kubelet:
                 continue
             self._store.update(PODS, namespace, name, {**pod, "spec": {**pod["spec"], "nodeName": node}})
             self._addresses += 1
-            address = f"127.1.{self._addresses // 250}.{self._addresses % 250 + 2}"
+            address = f"{self._block}.{self._addresses // 250}.{self._addresses % 250 + 2}"
             running = _RunningPod(self._store, pod, address, pod_folder(self._folder, pod), self._names)
             self._pods[uid] = asyncio.create_task(running.run())
 

@@ -1,8 +1,10 @@
 """Starts the look-alike and the operator as processes, and ends them, by their ids."""
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,10 +18,13 @@ import yaml
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 NOT_YET = 60.0  # seconds after which something that should have happened will not
+_CLAIMED_BY = 8785  # the port that is held in a block of addresses: one below those that pods take
 
 
 class FakeKubernetes:
     """A Kubernetes cluster on this machine with Dask's operator in it.
+
+    Its pods have addresses that no other one's have at that time: their ports are always the same.
 
     Parameters
     ----------
@@ -32,6 +37,7 @@ class FakeKubernetes:
     def __init__(self, folder, *nodes):
         self.folder, self.kubeconfig = folder, folder / "kubeconfig"
         self._processes = []
+        block, self._claim = _claim_block()
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(ROOT)]),
@@ -39,7 +45,7 @@ class FakeKubernetes:
             "FAKE_KUBERNETES_NAMES": str(folder / "names.json"),
             "KUBECONFIG": str(self.kubeconfig),
         }
-        self._start("api", [sys.executable, "-m", "fake_kubernetes", str(folder), *nodes], environment)
+        self._start("api", [sys.executable, "-m", "fake_kubernetes", str(folder), block, *nodes], environment)
         self.wait(self.kubeconfig.exists, "the API")
         environment["PYTHONPATH"] = os.pathsep.join([str(HERE / "dns"), str(ROOT)])
         operator = ["-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--standalone", "-A"]
@@ -96,6 +102,25 @@ class FakeKubernetes:
         _, left = psutil.wait_procs(started, timeout=10)
         for process in left:
             process.kill()
+        self._claim.close()
+
+
+def _claim_block():
+    """Return the first half of loopback addresses that nobody else has, and the socket that claims them until closed.
+
+    The socket is bound, and does not listen; the end of the process that holds it ends the claim.
+    """
+    for second in range(2, 255):  # 127.0 is everybody's, and 127.1 that of older checkouts, which claim nothing
+        block, claim = f"127.{second}", socket.socket()
+        try:
+            claim.bind((f"{block}.255.253", _CLAIMED_BY))
+        except OSError as error:
+            claim.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return block, claim
+    raise AssertionError("other clusters have all loopback addresses")
 
 
 def _family(pid):
