@@ -62,18 +62,20 @@ def test_groups_follow_the_load_from_zero_and_scale_apart(started, caplog):
     assert counted(started.cluster) == {"cpu": (1, 1, 0), "gpu": (0, 0, 0)}
 
     def about(number):
-        return get_worker().name, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["SAID"], number
+        worker = get_worker()
+        limit = worker.memory_manager.memory_limit
+        return worker.name, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["SAID"], limit, number
+
+    (cpu,) = client.scheduler_info(n_workers=-1)["workers"]
+    before = client.submit(os.getpid, workers=[cpu], pure=False).result(timeout=60)
 
     # Nobody has a GPU: they wait, and a worker comes for them.
     on_gpu = client.map(about, range(2), resources={"GPU": 1})
     found = client.gather(on_gpu)
-    assert {(name[:3], device, said) for name, device, said, _ in found} <= {
-        ("gpu", "4", "by the group"),
-        ("gpu", "7", "by the group"),
+    assert {(name[:3], device, said, limit) for name, device, said, limit, _ in found} <= {
+        ("gpu", "4", "by the group", 2**30),
+        ("gpu", "7", "by the group", 2**30),
     }
-    there = client.scheduler_info(n_workers=-1)["workers"].values()
-    assert {worker["memory_limit"] for worker in there if worker["resources"] == {"GPU": 1}} == {2**30}
-    before = dict(client.run(lambda dask_worker: (dask_worker.name, os.getpid())).values())["cpu-0"]
 
     # With nothing left to do they go, and only they; what they held is kept.
     until(lambda: names(client) == ["cpu-0"])
