@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+NOT_YET = 60.0  # seconds after which something that should have happened will not
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
@@ -30,12 +31,13 @@ def tree():
 
 @dataclass
 class Server:
-    """One sshd; `as_host` is what a cluster is told of it."""
+    """One sshd; `as_host` is what a cluster is told of it, and `place` what keeps its port from others."""
 
     address: str
     port: int
     process: subprocess.Popen
     folder: Path
+    place: socket.socket
     extra: dict = field(default_factory=dict)
 
     def as_host(self, **more):
@@ -62,6 +64,7 @@ class Server:
     def close(self):
         if self.process.poll() is None:
             self.kill()
+        self.place.close()
 
 
 class Servers:
@@ -93,8 +96,11 @@ class Servers:
         folder = self.folder / address
         folder.mkdir()
         host_key = self.make_key(f"{address}/host_key")
-        with socket.create_server((address, 0)) as free:
-            port = free.getsockname()[1]
+        # Bound, and never listening: sshd, which sets this option too, binds beside it, and nobody is given the port.
+        place = socket.socket()
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((address, 0))
+        port = place.getsockname()[1]
         config = {
             "ListenAddress": address,
             "Port": port,
@@ -112,7 +118,7 @@ class Servers:
             process = subprocess.Popen(
                 [SSHD, "-D", "-e", "-f", folder / "config"], stderr=log, stdin=subprocess.DEVNULL
             )
-        self.made.append(Server(address, port, process, folder, extra))
+        self.made.append(Server(address, port, process, folder, place, extra))
         self._wait(self.made[-1])
         if known:
             public = host_key.with_suffix(".pub").read_text().split()[:2]
@@ -122,15 +128,16 @@ class Servers:
 
     @staticmethod
     def _wait(server):
-        for _ in range(200):
+        end = time.monotonic() + NOT_YET
+        while True:
             assert server.process.poll() is None, (server.folder / "log").read_text()
             try:
                 socket.create_connection((server.address, server.port), 1).close()
             except OSError:
+                assert time.monotonic() < end, "sshd does not listen"
                 time.sleep(0.02)
             else:
                 return
-        pytest.fail("sshd does not listen")
 
     def close(self):
         for one in self.made:
