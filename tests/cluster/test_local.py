@@ -3,6 +3,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import dask
@@ -18,12 +19,15 @@ from kaleidoscope.errors import RecipeError, ResourceError
 def listeners() -> list[tuple[int, str, int]]:
     """Return (pid, address, port) of everything that this process and its children listen on."""
     me = psutil.Process()
-    return [
-        (process.pid, connection.laddr.ip, connection.laddr.port)
-        for process in (me, *me.children(recursive=True))
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    found = []
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            found += [
+                (process.pid, connection.laddr.ip, connection.laddr.port)
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+    return found
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import cv2
 import dask
@@ -56,9 +57,22 @@ def write(tmp_path_factory):
     return lambda to: ks.augment(str(photos), RECIPE, seed=7).write(to, format="jpg").compute()
 
 
+def named(server, chosen):
+    """Return what runs on a host under a name that is `chosen`."""
+    found = []
+    for process in server.children():
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if chosen(process.name()):
+                found.append(process)
+    return found
+
+
 def open_ports(processes):
     """Return the address and port of everything that these processes listen on."""
-    found = (connection for process in processes for connection in process.net_connections("inet"))
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            found += process.net_connections("inet")
     return {(one.laddr.ip, one.laddr.port) for one in found if one.status == psutil.CONN_LISTEN}
 
 
@@ -85,7 +99,7 @@ def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path,
         assert on_gpu.result(timeout=60) in there
 
         for server in (stays, dies):
-            ports = open_ports([process for process in server.children() if "sshd" not in process.name()])
+            ports = open_ports(named(server, lambda name: "sshd" not in name))
             assert {address for address, _ in ports} <= {server.address, "127.0.0.1"}
             assert len(ports) >= 3
 
@@ -117,7 +131,7 @@ def test_a_job_outlives_a_host_and_writes_what_it_writes_here(servers, tmp_path,
         said = f"{cluster!r} {cluster.worker_spec} {cluster.scheduler_spec} {vars(cluster)} {caplog.text}"
         assert "PRIVATE KEY" not in said
         assert f"the host {dies.label} is lost" in caplog.text
-    until(lambda: not [process for process in stays.children() if "python" in process.name()])
+    until(lambda: not named(stays, lambda name: "python" in name))
 
 
 def test_hosts_that_will_not_do_are_named_each_with_what_helps(servers, tmp_path):
@@ -311,7 +325,7 @@ def test_workers_end_with_the_process_that_started_them(servers, tmp_path):
     script.write_text(SLOWLY_GONE.format(hosts=[host.as_host(workers={"cpu": 2})], options=servers.options))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "up\n"
-        there = [one for one in host.children() if "python" in one.name()]
+        there = named(host, lambda name: "python" in name)
         assert len(there) >= 4, "two agents, one of them with the scheduler, and two workers"
         process.kill()
     until(lambda: not [one for one in there if one.is_running() and one.status() != psutil.STATUS_ZOMBIE])
