@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from distributed import Event
 
 import kaleidoscope as ks
 from kaleidoscope import ops
@@ -88,24 +89,32 @@ def slowly(number):
     return number
 
 
+def when_told(number, gate):
+    """Wait for what `Event.set` tells: as long as tasks wait, no group shrinks."""
+    assert Event(gate).wait(NOT_YET)
+    return number
+
+
 def test_groups_scale_apart_from_zero_and_back(kube, start):
     cluster = start()
     with cluster.get_client() as client:
         assert is_empty(cluster)
-        plain = client.map(slowly, range(30), pure=False)
-        assert sum(client.gather(plain)) == sum(range(30))
+        plain = client.map(when_told, range(30), gate="plain", pure=False)
+        wait(lambda: groups_of(cluster)["cpu"].wanted > 1, "the group grows")
         seen = groups_of(cluster)
-        assert seen["cpu"].wanted > 1
         assert (seen["gpu"].wanted, seen["huge"].wanted) == (0, 0)
+        Event("plain").set()
+        assert sum(client.gather(plain)) == sum(range(30))
         # From here on one worker stays, to which the others hand over what they hold.
         cluster.adapt(interval=0.25, patience=4, cpu=(1, 2), gpu=(0, 2), huge=(0, 1))
         held = client.map(slowly, range(12), pure=False)
         client.gather(held)
         del plain
 
-        needy = client.map(slowly, range(4), resources={"GPU": 1}, pure=False)
+        needy = client.map(when_told, range(4), gate="needy", resources={"GPU": 1}, pure=False)
+        wait(lambda: groups_of(cluster)["gpu"].running == 1, "a GPU worker, as there is one GPU")
+        Event("needy").set()
         assert client.gather(needy) == [0, 1, 2, 3]
-        assert groups_of(cluster)["gpu"].running == 1
         del needy
         wait(lambda: not groups_of(cluster)["gpu"].pods, "the GPU group empties")
         wait(lambda: len(groups_of(cluster)["cpu"].pods) == 1, "the other group keeps one")
@@ -151,17 +160,19 @@ def test_a_deployment_that_somebody_deleted_is_made_again(kube, start, monkeypat
 
 
 def test_a_group_without_a_node_waits_is_reported_and_given_up(start, caplog):
-    cluster = start(pending_timeout="2 seconds")
+    cluster = start(follow=False, pending_timeout="2 seconds")
     with cluster.get_client() as client:
-        task = client.submit(slowly, 1, resources={"HUGE": 1})
-        huge = wait(
-            lambda: "Insufficient nvidia.com/gpu" in str(cluster.group_status()) and groups_of(cluster)["huge"], ""
-        )
+        cluster.scale(huge=1)  # nobody gives it up until the load is followed
+        wait(lambda: "Insufficient nvidia.com/gpu" in str(cluster.group_status()), "it waits")
+        huge = groups_of(cluster)["huge"]
         assert (huge.wanted, huge.running, huge.pending) == (1, 0, 1)
         assert "no node for it" in huge.reasons[0]
+        task = client.submit(slowly, 1, resources={"HUGE": 1})
+        cluster.adapt(interval=0.25, patience=4, cpu=(0, 2), gpu=(0, 2), huge=(0, 1))
         wait(lambda: "huge: gave up 1 workers after 2 s: no node for it" in str(cluster.group_status()), "given up")
         assert any("gave up" in record.message for record in caplog.records)
         assert client.submit(slowly, 2).result() == 2, "the other groups go on"
+        wait(lambda: groups_of(cluster)["huge"].wanted, "tried again, as the task still waits")
         del task
 
 
@@ -240,10 +251,20 @@ def _running(result):
     return {name: group["running"] for name, group in json.loads(result.output)["groups"].items()}
 
 
-def test_a_scheduler_without_a_node_is_an_error_that_says_so_and_leaves_nothing(kube):
-    said = r"was not up after 4 s: its scheduler is pending: no node .*Insufficient cpu.*It is deleted again"
+def test_a_scheduler_without_a_node_is_an_error_that_says_so_and_leaves_nothing(kube, monkeypatch):
+    from kaleidoscope.cluster.kube_cluster import KubernetesCluster
+
+    why_not_started = KubernetesCluster._why_not_started
+
+    async def once_refused(cluster):
+        """Say why once the pod has been refused, which on a busy machine takes longer than the timeout."""
+        wait(lambda: "Unschedulable" in str(kube.pods(NAMESPACE, "dask.org/cluster-name=none")), "no node")
+        return await why_not_started(cluster)
+
+    monkeypatch.setattr(KubernetesCluster, "_why_not_started", once_refused)
+    said = r"was not up after 6 s: its scheduler is pending: no node .*Insufficient cpu.*It is deleted again"
     with pytest.raises(ResourceError, match=said):
-        ks.cluster.kubernetes("i", name="none", namespace=NAMESPACE, scheduler={"cpus": 99}, timeout="4 seconds")
+        ks.cluster.kubernetes("i", name="none", namespace=NAMESPACE, scheduler={"cpus": 99}, timeout="6 seconds")
     clusters = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters"
     wait(lambda: "none" not in [one["metadata"]["name"] for one in kube.ask("GET", clusters)["items"]], "it goes")
 
@@ -335,8 +356,8 @@ def check_job_with_deletions(kube, start, tmp_path, *, photos, size, due, least,
     report = views_of(source).write(tmp_path / "here").compute(scheduler="threads")
     assert report.failed == 0
     cluster = start({"cpu": {"max": 2, "memory": "1GiB"}, "gpu": {"min": 1, "memory": "1GiB", **GPU}})
-    cluster.adapt(interval=0.25, patience=4, cpu=(1, 2), gpu=(1, 1))
-    wait(lambda: groups_of(cluster)["gpu"].running, "the GPU group's worker")
+    cluster.adapt(interval=0.25, patience=4, cpu=(2, 2), gpu=(1, 1))
+    wait(lambda: [groups_of(cluster)[name].running for name in ("cpu", "gpu")] == [2, 1], "three workers")
     gpu = set(groups_of(cluster)["gpu"].pods)
     with cluster.get_client(), deleting(kube, cluster, due(tmp_path / "there")) as deleted:
         report = views_of(source).write(tmp_path / "there").compute()
