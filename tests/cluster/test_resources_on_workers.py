@@ -342,15 +342,21 @@ def test_what_was_closed_in_the_middle_is_told(word, folder, tmp_path, what):
     with (
         LocalCluster(**{**EMPTY, "n_workers": 1}) as cluster,
         Client(cluster, set_as_default=False) as client,
-        ThreadPoolExecutor(1) as thread,
+        ThreadPoolExecutor(2) as threads,
     ):
-        report = thread.submit(write.compute, scheduler=client)
+        report = threads.submit(write.compute, scheduler=client)
         end = time.monotonic() + 60
         while not word.begun.wait(0.02):
             assert not report.done(), report.result()
             assert time.monotonic() < end, "it did not begin"
+        closing = threads.submit((cluster if what == "cluster" else client).close)
+        # A cluster waits for its worker's thread: that is told to go on once nobody hears of what it does any more.
+        end = time.monotonic() + 60
+        while cluster.scheduler.workers if what == "cluster" else client.status != "closed":
+            assert time.monotonic() < end, "it did not close"
+            time.sleep(0.02)
         word.go_on.set()
-        (cluster if what == "cluster" else client).close()
+        closing.result(timeout=60)
         with pytest.raises(ResourceError, match="closed, or lost, in the middle of the run"):
             report.result(timeout=60)
 
