@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 import weakref
 from collections import Counter, defaultdict
 from contextlib import nullcontext
@@ -500,7 +499,7 @@ class TestOnACluster:
 
 
 @pytest.fixture
-def elsewhere(tmp_path):
+def elsewhere(tmp_path, wait_for_scheduler):
     """A scheduler and a worker, each a process of its own, as on a real cluster; ended by their ids."""
     file = tmp_path / "scheduler.json"
     common = ["--host", LOOPBACK, "--dashboard-address", f"{LOOPBACK}:0", "--scheduler-file", str(file)]
@@ -509,11 +508,9 @@ def elsewhere(tmp_path):
     worker = ["worker", "--nthreads", "1", "--no-nanny", "--resources", "X=1", *common]
     processes.append(subprocess.Popen([*dask_command, *worker]))
     try:
-        while not file.exists():
-            assert processes[0].poll() is None
-            time.sleep(0.02)
-        with Client(scheduler_file=str(file), timeout=30) as client:
-            client.wait_for_workers(1, timeout=30)
+        wait_for_scheduler(processes[0], file)
+        with Client(scheduler_file=str(file), timeout=60) as client:
+            client.wait_for_workers(1, timeout=60)
             yield client
     finally:
         for process in reversed(processes):  # a worker whose scheduler has gone takes half a minute to end

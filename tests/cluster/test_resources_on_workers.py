@@ -122,7 +122,7 @@ def dask_command(place, *arguments):
 
 
 @pytest.fixture(scope="module")
-def client(place):
+def client(place, wait_for_scheduler):
     """A scheduler, two plain workers, and one that is labelled GPU: processes of their own, ended by their ids."""
     file = place / "scheduler.json"
     common = ["--host", LOOPBACK, "--dashboard-address", f"{LOOPBACK}:0", "--scheduler-file", str(file)]
@@ -131,9 +131,7 @@ def client(place):
         worker = ["worker", "--nthreads", "1", "--no-nanny", "--name", name, *more, *common]
         processes.append(dask_command(place, *worker))
     try:
-        while not file.exists():
-            assert processes[0].poll() is None
-            time.sleep(0.02)
+        wait_for_scheduler(processes[0], file)
         with Client(scheduler_file=str(file), timeout=60, set_as_default=False) as client:
             client.wait_for_workers(3, timeout=60)
             yield client

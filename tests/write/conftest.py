@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
@@ -270,7 +269,7 @@ def start_client(tmp_path):
 
 
 @contextmanager
-def launched(folder):
+def launched(folder, wait_for_scheduler):
     """Give a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
     processes = []
 
@@ -289,10 +288,7 @@ def launched(folder):
         address = folder / "scheduler.json"
         here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
         launch("scheduler", "scheduler", *here, "--port", "0", "--scheduler-file", str(address))
-        deadline = time.monotonic() + NOT_YET
-        while not address.exists():
-            assert time.monotonic() < deadline, (folder / "scheduler.log").read_text()
-            time.sleep(0.02)
+        wait_for_scheduler(processes[-1], address, folder / "scheduler.log")
         for number in range(workers):
             common = ("--scheduler-file", str(address), "--nthreads", "1")
             launch(f"worker-{number}", "worker", *here, *common, *options, **variables)
@@ -311,16 +307,16 @@ def launched(folder):
 
 
 @pytest.fixture
-def apart(tmp_path):
+def apart(tmp_path, wait_for_scheduler):
     """Return a function that starts a scheduler and workers, each a process of its own; it gives the address file."""
-    with launched(tmp_path) as start:
+    with launched(tmp_path, wait_for_scheduler) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory):
+def standing(tmp_path_factory, wait_for_scheduler):
     """A scheduler and two workers for many tests: its address file. A worker that is killed is started again."""
-    with launched(tmp_path_factory.mktemp("standing")) as start:
+    with launched(tmp_path_factory.mktemp("standing"), wait_for_scheduler) as start:
         yield start(2)
 
 
