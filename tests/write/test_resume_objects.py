@@ -48,7 +48,7 @@ def test_broken_off_changed_and_resumed_elsewhere_is_as_made_at_once(bucket, s3,
     source.delete(["5.jpg"])
     with (
         way_to(int(s3["endpoint_url"].rpartition(":")[2])) as way,
-        Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None),
+        Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"),
     ):
         options = {**s3, "endpoint_url": f"http://127.0.0.1:{way.port}"}
         report = write(url, 3, 1, options).compute()

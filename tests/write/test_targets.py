@@ -86,7 +86,7 @@ def test_masks_are_the_same_wherever_they_are_made(photos, masks, table, files, 
     ks.augment(labelled(photos, masks, table).filter(bool), [getattr(ops, name)() for name in THREE], seed=7).write(
         tmp_path / "carried"
     ).compute()
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster, Client(cluster):
         views.write(tmp_path / "cluster").compute()
     whole = files(tmp_path / "threads")
     assert len(whole) == 192
