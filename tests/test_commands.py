@@ -340,23 +340,39 @@ def test_completion_of_the_shell(work):
     assert "complete" in done.stdout
 
 
+WAITS = """
+import time
+from pathlib import Path
+
+def waits(image):
+    while len(list(Path("out/_kaleidoscope/manifest").glob("*"))) >= 2 and not Path("go").exists():
+        time.sleep(0.01)
+    return image
+"""
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_and_repeated_it_goes_on(work, run, how):
+def test_stopped_and_repeated_it_goes_on(work, run, how, monkeypatch):
+    """From its second part on it waits until it has been stopped."""
     for number in range(2, 40):
         shutil.copy(work / "photos" / "0.png", work / "photos" / f"{number}.png")
-    ks.dump_recipe([ops.HorizontalFlip(), *[ops.GaussNoise()] * 5], work / "recipe.yaml")
-    words = [sys.executable, "-m", "kaleidoscope", "augment", "photos", "out", "-r", "recipe.yaml", "--format", "png"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
+    (work / "waits.py").write_text(WAITS)
+    monkeypatch.syspath_prepend(work)
+    monkeypatch.setenv("PYTHONPATH", str(work), prepend=os.pathsep)
+    ks.dump_recipe([ops.Apply("waits:waits"), ops.HorizontalFlip(), *[ops.GaussNoise()] * 4], work / "recipe.yaml")
+    words = ["augment", "photos", "out", "-r", "recipe.yaml", "--allow-functions", "--format", "png"]
+    with subprocess.Popen([sys.executable, "-m", "kaleidoscope", *words], stderr=subprocess.PIPE, text=True) as child:
         parts = work / "out" / "_kaleidoscope" / "manifest"
         while child.poll() is None and len(list(parts.glob("*"))) < 2:
             time.sleep(0.01)
         child.send_signal(how)
+        (work / "go").touch()
         said = child.communicate(timeout=60)[1]
     if how == signal.SIGINT:
         assert child.returncode == 130
         assert "the same command goes on" in said
         assert "Traceback" not in said
-    done = run(*words[3:], "--json")
+    done = run(*words, "--json")
     found = json.loads(done.stdout)
     assert found["skipped"] > 0
     assert found["outputs"] + found["skipped"] == 40 * 64
