@@ -2,6 +2,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -96,8 +97,9 @@ class TestALease:
         ("state", "age", "why"),
         [("open", 500.0, "its last sign of life was 500 s ago"), ("failed", 1.0, "a task of it had failed")],
     )
-    def test_tells_from_whom_it_was_taken_over(self, caplog, tmp_path, state, age, why):
-        store = Store(tmp_path)
+    def test_tells_from_whom_it_was_taken_over(self, caplog, tmp_path, monkeypatch, state, age, why):
+        store, now = Store(tmp_path), time.time()
+        monkeypatch.setattr(time, "time", lambda: now)
         content = json.loads(_text(Owner("theirs", "far-away", "", 7, 0.0), state))
         store.write("_kaleidoscope/lease-1.json", json.dumps({**content, "renewed": content["renewed"] - age}).encode())
         take_lease(store, Owner.here("mine"))
