@@ -122,4 +122,4 @@ def test_without_anything_far_there_are_no_threads(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
     with ReadAhead([]) as ahead:
         assert ahead.read(str(tmp_path / "a"), {}) == b"1"
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before
