@@ -30,24 +30,23 @@ def mute():
 
 @pytest.fixture(scope="module")
 def nobody():
-    """A URL where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    """A URL where nobody listens, and nobody can begin to: the port is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(params=LIBRARIES)
 def library(request, monkeypatch):
-    """The library that asks, in haste; tells start anew."""
-    monkeypatch.setattr(opening, "_SILENCE", timedelta(seconds=1))
+    """The library that asks, again at once; tells start anew."""
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
     monkeypatch.setattr(retries, "_teller", retries._Teller())
     with dask.config.set({"kaleidoscope.object-store": request.param, "kaleidoscope.store-tries": 3}):
         yield request.param
 
 
-def options(endpoint, library):
-    hasty = {"config_kwargs": {"read_timeout": 1, "connect_timeout": 1}} if library == "fsspec" else {}
+def options(endpoint, library, silence=10):
+    hasty = {"config_kwargs": {"read_timeout": silence, "connect_timeout": 10}} if library == "fsspec" else {}
     return {"key": "kaleidoscope", "secret": "only-here", "endpoint_url": endpoint, **hasty}
 
 
@@ -78,10 +77,11 @@ def test_that_nobody_listens_is_told_once_and_says_where_to_look(ask, nobody, li
     assert "only-here" not in "".join(traceback.format_exception(refused.value))
 
 
-def test_that_no_answer_comes_is_told(mute, library, caplog):
+def test_that_no_answer_comes_is_told(mute, library, caplog, monkeypatch):
+    monkeypatch.setattr(opening, "_SILENCE", timedelta(seconds=1))
     ask = "list" if library == "fsspec" else "read"  # obstore lists nothing here
     with pytest.raises(StoreError, match=r"[Tt]imeout|timed out") as refused:
-        ASK[ask](Store("s3://out/plain", options(mute, library)))
+        ASK[ask](Store("s3://out/plain", options(mute, library, silence=1)))
     (record,) = caplog.records
     assert record.getMessage() == "s3://out/plain/a: no answer (timed out), try 2 of 3"
     assert str(refused.value).endswith("; check the endpoint (AWS_ENDPOINT_URL, endpoint_url)")
