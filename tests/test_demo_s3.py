@@ -48,7 +48,9 @@ def test_ctrl_c_ends_the_server_too(at, tmp_path):
     ) as demo:
         said = demo.stdout.readline()
         while at not in said:
-            said += demo.stdout.readline()
+            line = demo.stdout.readline()
+            assert line, f"it ended early, having said:\n{said}"
+            said += line
         os.killpg(demo.pid, signal.SIGINT)
         rest, errors = demo.communicate(timeout=120)
     assert demo.returncode == 130, rest + errors
