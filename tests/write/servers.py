@@ -24,18 +24,23 @@ ANSWERS = {
 }
 
 
-def free_port():
-    """Return a port of this machine that nobody uses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def bound(*, shared=False):
+    """Return a socket at a port of this machine that nobody uses; on Linux, a server may listen beside a shared one."""
+    taken = socket.socket()
+    if shared:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind(("127.0.0.1", 0))
+    return taken
 
 
 class Server:
     """A server of S3: what opens it, and how it is started, killed, and started again where it was."""
 
     def __init__(self, command, log):
-        self.port, self._command, self._log = free_port(), command, log
+        self._kept = bound(shared=True)  # it never listens: the port stays ours while the server is not there
+        self.port, self._command, self._log = self._kept.getsockname()[1], command, log
+        if sys.platform != "linux":
+            self._kept.close()
         self.options = {"key": "kaleidoscope", "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{self.port}"}
         self.process = None
 
@@ -45,10 +50,10 @@ class Server:
             self.process = subprocess.Popen(self._command(self.port), stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while True:
+            assert self.process.poll() is None, self._log.read_text()  # or whoever answers is another one
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
             except OSError:
-                assert self.process.poll() is None, self._log.read_text()
                 assert time.monotonic() < deadline, "the server did not start"
                 time.sleep(0.02)
             else:
@@ -65,6 +70,7 @@ class Server:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.kill()  # asked to end, it would wait for connections that clients hold on to
+        self._kept.close()
 
 
 def rclone(top, log):
@@ -109,7 +115,8 @@ class Way:
         self.requests = []
         self._strike = None
         self.struck = threading.Event()
-        self.port = free_port()
+        self._socket = bound()
+        self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -136,6 +143,7 @@ class Way:
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
+        self._socket.close()
 
     def _run(self):
         asyncio.set_event_loop(self._loop)
@@ -144,7 +152,7 @@ class Way:
 
     async def _serve(self):
         self._end = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        server = await asyncio.start_server(self._connected, sock=self._socket)
         self._started.set()
         await self._end.wait()
         server.close()
