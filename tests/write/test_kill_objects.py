@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import signal
+import time
 
 import dask
 import pytest
@@ -96,12 +97,13 @@ def finish(place, write_of, s3_server, undisturbed, rows, files, way_to):
         committed = {name for table in tables for name in table[column].to_pylist()}
         assert {name: (folder / name).read_bytes() for name in committed}.items() <= whole.items()
         with way_to(s3_server[0].port) as way:
-            try:
-                report = write_of(layout, way).compute()
-            except StoreError as refused:
-                if "was written to since this run was planned" not in str(refused):
-                    raise
-                report = write_of(layout, way).compute()  # the dead client's cluster committed something meanwhile
+            deadline, report = time.monotonic() + 60, None
+            while report is None:
+                try:
+                    report = write_of(layout, way).compute()
+                except StoreError as refused:  # the dead client's cluster committed something meanwhile
+                    if "was written to since this run was planned" not in str(refused) or time.monotonic() > deadline:
+                        raise
             put = {name.removeprefix(f"{url[5:]}/") for name in way.puts}
         assert report.outputs + report.skipped == len(whole_rows)
         assert report.skipped >= sum(map(len, tables))
