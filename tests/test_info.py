@@ -144,6 +144,7 @@ def test_versions_that_differ_are_named_with_where(tmp_path):
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(15)
             worker.kill()
+            worker.wait()
     assert (found["workers"], found["threads"]) == (1, 3)
     (said,) = found["versions that differ"].values()
     assert list(found["versions that differ"]) == ["pyarrow"]
