@@ -42,8 +42,9 @@ def server(folder: Path) -> Iterator[dict[str, str]]:
             [program, "serve", "s3", *at, str(folder / "buckets")], stderr=log, env=environment, start_new_session=True
         )
     try:
+        end = time.monotonic() + 60
         while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/", said.read_text())):
-            if process.poll() is not None:
+            if process.poll() is not None or time.monotonic() > end:
                 sys.exit(f"the server did not start:\n{said.read_text()}")
             time.sleep(0.05)
         print(f"S3 server:     {found[1]} (process {process.pid})", flush=True)
