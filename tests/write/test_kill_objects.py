@@ -148,7 +148,9 @@ def test_killed_client_of_a_cluster_is_finished_by_the_next(
     how = {"names": NAMES, "scheduler": standing, "storage_options": options, **HOW[layout]}
     started.append(start_client(source_of(layout), [place[0]], **how))
     assert started[0].wait() == -signal.SIGKILL, started[0].log.read_text()
-    finish(layout, stopped=at < PUTS[layout] * 0.6)
+    # Two workers are at a block each, and may begin another before the scheduler knows: three of a run's three shards'
+    # blocks, or of its six blocks of files.
+    finish(layout, stopped=at < PUTS[layout] * 0.4)
 
 
 @pytest.mark.parametrize(
