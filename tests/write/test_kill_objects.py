@@ -148,8 +148,8 @@ def test_killed_client_of_a_cluster_is_finished_by_the_next(
     how = {"names": NAMES, "scheduler": standing, "storage_options": options, **HOW[layout]}
     started.append(start_client(source_of(layout), [place[0]], **how))
     assert started[0].wait() == -signal.SIGKILL, started[0].log.read_text()
-    # Two workers are at a block each, and may begin another before the scheduler knows: three of a run's three shards'
-    # blocks, or of its six blocks of files.
+    # Two workers are at a block each, and may begin a third before the scheduler knows that the client is dead: of
+    # shards that is the last one, of files there are six.
     finish(layout, stopped=at < PUTS[layout] * 0.4)
 
 
