@@ -16,7 +16,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -184,6 +184,11 @@ class Lease:
 
 def _text(owner: Owner, state: State) -> bytes:
     return json.dumps({"owner": asdict(owner), "state": state, "renewed": time.time()}).encode()
+
+
+def is_held(names: Iterable[str]) -> bool:
+    """Whether there is a lease among the names in a target's record: a run is at work there, or was killed."""
+    return any(map(_NAME.fullmatch, names))
 
 
 def _held(store: Store) -> dict[int, tuple[Lease, float]]:

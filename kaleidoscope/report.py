@@ -15,13 +15,14 @@ from dask.delayed import delayed
 from dask.utils import format_bytes
 
 from kaleidoscope.display import html_table
+from kaleidoscope.lease import is_held
 from kaleidoscope.manifest import FAILED, OK, PartName
 from kaleidoscope.sources import RECORD_FOLDER, Url
 from kaleidoscope.storage import Store
 from kaleidoscope.tables import part_groups, read_manifest, read_parts
 from kaleidoscope.target import Expected, read_asked
 from kaleidoscope.totals import Totals, sum_totals
-from kaleidoscope.verify import Verification, is_held, unfinished_text, verify
+from kaleidoscope.verify import Verification, unfinished_text, verify
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -113,7 +114,7 @@ class Report:
         inputs = asked.append(pd.Index(np.concatenate(keys))).nunique()
         unfinished = len(asked) - int(asked.isin(np.concatenate(done)).sum())
         record = list(store.look(RECORD_FOLDER))
-        seconds = at_work((one.written for one in record), _PAUSE)
+        seconds = seconds_at_work((one.written for one in record), _PAUSE)
         held = is_held(one.name.rpartition("/")[2] for one in record)
         sums = total.outputs, 0, total.failed, total.bytes, seconds
         return cls(store.url, inputs, *sums, {}, store.storage_options, unfinished, held)
@@ -174,16 +175,12 @@ class Report:
         several = self.counts.get("first_page", 0)
         pages = [("pages", f"{several:,} input{'s' * (several != 1)} of several pages or frames: the first was taken")]
         outside = self.counts.get("outside", 0)
-        lie = (
-            f"{outside:,} object{'s' * (outside != 1)} outside of {'their' if outside != 1 else 'its'} image: left out"
-        )
+        objects = "1 object outside of its" if outside == 1 else f"{outside:,} objects outside of their"
+        labels = [("labels", f"{objects} image: left out")]
+        left = unfinished_text(self.unfinished, self.inputs, at_work=self.at_work)
         return [
             ("inputs", f"{self.inputs:,}"),
-            *(
-                [("left", unfinished_text(self.unfinished, self.inputs, at_work=self.at_work))]
-                if self.unfinished
-                else []
-            ),
+            *([("left", left)] if self.unfinished else []),
             ("outputs", f"{self.outputs:,}{rate}"),
             ("skipped", f"{self.skipped:,} were there already" if self.skipped else "0"),
             (
@@ -191,7 +188,7 @@ class Report:
                 f"{self.failed:,} input{'s' * (self.failed != 1)}, {see}" if self.failed else "0",
             ),
             *(pages if several else []),
-            *([("labels", lie)] if outside else []),
+            *(labels if outside else []),
             ("bytes", format_bytes(self.bytes)),
             ("seconds", f"{self.seconds:.1f}"),
             ("target", self.url),
@@ -214,12 +211,12 @@ def _total(store: Store, expected: Expected, parts: Sequence[PartName]) -> tuple
     return rows["key"].drop_duplicates().to_numpy(object), expected.done(rows), total
 
 
-def at_work(times: Iterable[float | None], pause: float) -> float:
+def seconds_at_work(times: Iterable[float | None], pause: float) -> float:
     """Return the seconds between signs of work, without those in which there was none for longer than a pause.
 
     Examples
     --------
-    >>> at_work([30.0, 10.0, 25.0, 2000.0, 2010.0], 600)
+    >>> seconds_at_work([30.0, 10.0, 25.0, 2000.0, 2010.0], 600)
     30.0
     """
     known = sorted(time for time in times if time is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ from isal.isal_zlib import crc32
 from kaleidoscope import settings
 from kaleidoscope.errors import StoreError
 from kaleidoscope.layouts import ShardName
-from kaleidoscope.lease import Owner, take_lease
+from kaleidoscope.lease import Owner, is_held, take_lease
 from kaleidoscope.manifest import (
     COLUMNS,
     FAILED,
@@ -193,11 +193,6 @@ class Verification:
         finally:
             lease.release()
         return lost
-
-
-def is_held(names: Iterable[str]) -> bool:
-    """Whether there is a lease among the names in a target's record: a run is at work there, or was killed."""
-    return any(name.startswith("lease-") for name in names)
 
 
 def unfinished_text(unfinished: int, inputs: int, *, at_work: bool) -> str:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kaleidoscope import registry
+from kaleidoscope.ops.base import Op
+from kaleidoscope.testing.strategies import _every_op
+
 #: A package with an op that bends the image, as its author would write it; `BROKEN` says what the author got wrong.
 PACKAGE = '''
 import os
@@ -169,6 +173,12 @@ def test_a_suite_without_an_op_fails(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_none.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "TestNone.instances: expected the op" in done.stdout
+
+
+def test_recipes_are_made_of_every_op_there_is():
+    made = {type(op).__name__ for op in _every_op()}
+    there = {name for name in registry.builtin_names() if issubclass(registry.find_op(name), Op)}
+    assert there - made == {"OneOf", "SomeOf", "Sometimes", "Apply", "Tile"}  # made of others
 
 
 def test_importing_it_needs_no_extra():

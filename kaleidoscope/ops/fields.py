@@ -22,9 +22,9 @@ Axes = Range | tuple[Range, Range] | Mapping[str, Range]
 
 # In the order of OpenCV's integers 0, 1, 2, ..., which are accepted too.
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos4")
-#: OpenCV's numbers for them, and for INTER_LINEAR_EXACT and INTER_NEAREST_EXACT.
-_INTERPOLATION_NUMBERS = {**dict(enumerate(INTERPOLATIONS)), 5: "linear", 6: "nearest"}
 BORDER_MODES = ("constant", "replicate", "reflect", "wrap", "reflect_101")
+#: Its integers for ways to interpolate: the last two are INTER_LINEAR_EXACT and INTER_NEAREST_EXACT.
+_INTERPOLATION_NUMBERS = {**dict(enumerate(INTERPOLATIONS)), 5: "linear", 6: "nearest"}
 
 
 def refuse(part: Part, name: str, value: object, expected: str) -> RecipeError:

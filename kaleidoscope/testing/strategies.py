@@ -25,7 +25,7 @@ def recipes(max_depth: int = 4, *, ops: Sequence[Op] = (), most_leaves: int = 40
     max_depth : int
         Combinators around an op.
     ops : sequence of Op, optional
-        What they are made of; by default all of the catalogue.
+        What they are made of; by default the whole catalogue, but for `Apply`, which needs a function.
     most_leaves : int
         Recipes of more variants are left out, and those whose branches are named alike.
 
